@@ -1,0 +1,38 @@
+"""What an InferenceService says: its shape, mode, runtime, ports, served model names and our annotations.
+
+Pure: raw objects in, values out, nothing of ours imported.
+"""
+
+from isvc import names, settings
+from isvc.annotations import INJECTION_LABEL, Access, GatewayRef, Limit, Unit
+from isvc.errors import InvalidAnnotation, Malformed, dotted
+from isvc.modes import Mode
+from isvc.openai import NotOpenAI
+from isvc.predictor import Container, Port, Shape
+from isvc.servers import Server
+from isvc.service import InferenceService, Sidecar, read
+from isvc.settings import Settings, resolve
+
+__all__ = [
+    "INJECTION_LABEL",
+    "Access",
+    "Container",
+    "GatewayRef",
+    "InferenceService",
+    "InvalidAnnotation",
+    "Limit",
+    "Malformed",
+    "Mode",
+    "NotOpenAI",
+    "Port",
+    "Server",
+    "Settings",
+    "Shape",
+    "Sidecar",
+    "Unit",
+    "dotted",
+    "names",
+    "read",
+    "resolve",
+    "settings",
+]

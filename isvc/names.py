@@ -1,0 +1,39 @@
+"""Names that the webhook, the controller and the sidecar agree on."""
+
+import hashlib
+
+DOMAIN = "token-meter.dev"
+CONTAINER = "token-meter"
+KEY_VOLUME = "token-meter-key"
+KEY_MOUNT = "/etc/token-meter/key"
+KEY_FIELD = "apiKey"
+DATA_PORT = 9180
+ADMIN_PORT = 9181
+MAX_NAME = 253
+
+
+def api_key_secret(isvc: str) -> str:
+    """The Secret with the key that the gateway shows to the sidecar, in the InferenceService's namespace."""
+    return fit(f"token-meter-{isvc}-key")
+
+
+def backend(isvc: str) -> str:
+    """Backend, AIServiceBackend, BackendSecurityPolicy, ReferenceGrant, in the InferenceService's namespace."""
+    return fit(f"token-meter-{isvc}")
+
+
+def route(isvc: str, namespace: str) -> str:
+    """AIGatewayRoute and BackendTrafficPolicy; with the namespace, as the route can stand beside the Gateway.
+
+    Never `<isvc>` nor `<isvc>-predictor`: AI Gateway writes an HTTPRoute of the route's name, and KServe owns
+    those two.
+    """
+    return fit(f"token-meter-{namespace}-{isvc}")
+
+
+def fit(name: str, limit: int = MAX_NAME) -> str:
+    """`name`, or where it is longer than `limit` its beginning and a hash of the whole: it stays unique."""
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: limit - 9].rstrip('-.')}-{digest}"

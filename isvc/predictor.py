@@ -1,0 +1,121 @@
+"""Which container of an InferenceService is the model server, and what KServe makes of it and the runtime's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from isvc._node import Node
+from isvc.flags import expand
+from isvc.runtimes import Runtime
+
+PREDICTIVE = frozenset(
+    {
+        "sklearn",
+        "xgboost",
+        "lightgbm",
+        "pmml",
+        "paddle",
+        "tensorflow",
+        "pytorch",
+        "triton",
+        "onnx",
+        "mlflow",
+        "catboost",
+        "autogluon",
+    }
+)
+FRAMEWORKS = (*sorted(PREDICTIVE), "huggingface")
+"""The predictor's fields that name a framework; KServe's defaulter rewrites each to `model`."""
+
+
+class Shape(StrEnum):
+    """How the predictor is written."""
+
+    MODEL = "model"
+    FRAMEWORK = "framework field"
+    CUSTOM = "custom container"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One entry of a container's `ports`."""
+
+    number: int
+    name: str = ""
+    protocol: str = "TCP"
+
+    @property
+    def grpc(self) -> bool:
+        """KServe makes the Service's port HTTP/2 by this name alone (service_reconciler.go)."""
+        return "grpc" in self.name or "h2c" in self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The model server's container after KServe's merge; `env` holds None for a value from elsewhere."""
+
+    image: str = ""
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    runtime_ports: tuple[Port, ...] = ()
+    readiness_probe: bool = False
+
+
+def find(predictor: Node, sidecar: str) -> tuple[Shape, str, Node]:
+    """The predictor's shape, its model format ("" for a custom one) and the node to edit.
+
+    `sidecar` is the name of our own container, which is nobody's model server.
+    """
+    if "model" in predictor:
+        model = predictor.node("model")
+        return Shape.MODEL, model.node("modelFormat").text("name") or "", model
+    for framework in FRAMEWORKS:
+        if framework in predictor:
+            return Shape.FRAMEWORK, framework, predictor.node(framework)
+    others = [c for c in predictor.nodes("containers") if c.text("name") != sidecar]
+    if others:
+        named = next((c for c in others if c.text("name") == "kserve-container"), others[0])
+        return Shape.CUSTOM, "", named
+    return Shape.NONE, "", Node({}, predictor.path)
+
+
+def merge(
+    own: Node, runtime: Runtime | None, *, sidecar_port: int | None, name: str, namespace: str
+) -> Container:
+    """The container that KServe makes of the runtime's and the ISVC's own (utils.go MergeRuntimeContainers).
+
+    The ISVC's image and command replace the runtime's, its args follow them, env is merged by name.
+    `sidecar_port` is left out of the ports: it is ours, from an earlier injection.
+    """
+    base = runtime.container if runtime else Node({})
+    env = {**_env(base)}
+    for key, value in _env(own).items():
+        # KServe's merge drops empty values, so that "" cannot replace what the runtime has set.
+        env[key] = env.get(key, "") if value == "" else value
+    command = own.texts("command") or base.texts("command")
+    own_ports = tuple(port for port in ports(own) if port.number != sidecar_port)
+    return Container(
+        image=own.text("image") or base.text("image") or "",
+        argv=expand((*command, *base.texts("args"), *own.texts("args")), env, name, namespace),
+        env=env,
+        ports=own_ports,
+        runtime_ports=ports(base),
+        readiness_probe="readinessProbe" in own or "readinessProbe" in base,
+    )
+
+
+def _env(container: Node) -> dict[str, str | None]:
+    return {
+        entry.text("name") or "": None if "valueFrom" in entry else entry.text("value") or ""
+        for entry in container.nodes("env")
+    }
+
+
+def ports(container: Node) -> tuple[Port, ...]:
+    """What the container declares in `ports`."""
+    return tuple(
+        Port(p.number("containerPort") or 0, p.text("name") or "", p.text("protocol") or "TCP")
+        for p in container.nodes("ports")
+    )

@@ -1,0 +1,108 @@
+"""ServingRuntimes: the one that an InferenceService gets, and what its container brings.
+
+Without the cluster's own list, those that KServe 0.20 ships for OpenAI servers are taken (config/runtimes).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isvc._node import Node
+
+_PROBE = {"httpGet": {"path": "/v1/models", "port": 8080}}
+
+
+def _shipped(name: str, formats: Mapping[str, int], container: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": name},
+        "spec": {
+            "supportedModelFormats": [
+                {"name": name, "autoSelect": True, "priority": priority} for name, priority in formats.items()
+            ],
+            "containers": [{"name": "kserve-container", **container}],
+        },
+    }
+
+
+SHIPPED: tuple[Mapping[str, Any], ...] = (
+    _shipped(
+        "kserve-huggingfaceserver",
+        {"huggingface": 1},
+        {"image": "kserve/huggingfaceserver", "args": ["--model_name={{.Name}}"]},
+    ),
+    _shipped(
+        "kserve-vllmserver",
+        {"vLLM": 1},
+        {
+            "image": "vllm/vllm-openai",
+            "command": ["python", "-m", "vllm.entrypoints.openai.api_server"],
+            "args": ["--port=8080", "--served-model-name={{.Name}}", "--model=/mnt/models"],
+            "readinessProbe": _PROBE,
+        },
+    ),
+    _shipped(
+        "kserve-openvino",
+        {"openvino": 0, "huggingface": 0},
+        {
+            "image": "openvino/model_server",
+            "args": ["--model_name={{.Name}}", "--port=9000", "--rest_port=8080"],
+        },
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A ServingRuntime or ClusterServingRuntime; `container` is its kserve-container."""
+
+    name: str
+    container: Node
+
+
+def find(
+    runtimes: Sequence[Mapping[str, Any]] | None, *, name: str | None, model_format: str, namespace: str
+) -> Runtime | None:
+    """The runtime called `name`, or without a name the one that KServe selects for the format, or None.
+
+    The namespace's runtimes come before the cluster's, then the higher priority (KServe 0.20,
+    predictor_model.go GetSupportingRuntimes). Versions and protocols are not compared: they rarely decide
+    between OpenAI servers.
+    """
+    nodes = [Node(raw) for raw in (SHIPPED if runtimes is None else runtimes)]
+    scopes = (
+        [
+            n
+            for n in nodes
+            if n.text("kind") != "ClusterServingRuntime" and n.node("metadata").text("namespace") == namespace
+        ],
+        [n for n in nodes if n.text("kind") == "ClusterServingRuntime"],
+    )
+    for scope in scopes:
+        if name is not None:
+            chosen = [n for n in scope if n.node("metadata").text("name") == name]
+        else:
+            ranked = [(rank, n) for n in scope if (rank := _priority(n, model_format)) is not None]
+            chosen = [n for _, n in sorted(ranked, key=lambda pair: -pair[0])]
+        if chosen:
+            return _runtime(chosen[0])
+    return None
+
+
+def _priority(runtime: Node, model_format: str) -> int | None:
+    """How much KServe prefers this runtime for the format, or None where it would not select it."""
+    spec = runtime.node("spec")
+    if spec.value.get("disabled") or spec.value.get("multiModel") or "workerSpec" in spec:
+        return None
+    ranks = [
+        entry.number("priority") or 0
+        for entry in spec.nodes("supportedModelFormats")
+        if entry.text("name") == model_format and entry.value.get("autoSelect")
+    ]
+    return max(ranks, default=None)
+
+
+def _runtime(node: Node) -> Runtime:
+    containers = node.node("spec").nodes("containers")
+    own = next((c for c in containers if c.text("name") == "kserve-container"), Node({}))
+    return Runtime(node.node("metadata").text("name") or "", own)
