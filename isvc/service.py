@@ -63,6 +63,7 @@ class InferenceService:
     base_path: str | None
     not_openai: NotOpenAI | None
     sidecar: Sidecar | None
+    name_taken: bool
     extra_containers: tuple[str, ...]
     predictor_name: str
     canaries: int
@@ -161,6 +162,7 @@ def read(
             asserted=wishes.get("inject") is True,
         ),
         sidecar=sidecar,
+        name_taken=sidecar is None and any(c.text("name") == CONTAINER for c in _containers(pod)),
         extra_containers=_extra_containers(pod, node),
         predictor_name=pod.text("name") or "",
         canaries=len(spec.nodes("canary")),
@@ -174,9 +176,13 @@ def read(
     )
 
 
+def _containers(pod: Node) -> tuple[Node, ...]:
+    return (*pod.nodes("initContainers"), *pod.nodes("containers"))
+
+
 def _sidecar(pod: Node) -> Sidecar | None:
     """Our container, known by its name and a variable that only we set: another's of that name is not ours."""
-    for container in (*pod.nodes("initContainers"), *pod.nodes("containers")):
+    for container in _containers(pod):
         if container.text("name") == CONTAINER:
             env = {entry.text("name") or "": entry.text("value") or "" for entry in container.nodes("env")}
             if "TOKEN_METER_UPSTREAM" in env:

@@ -1,0 +1,45 @@
+"""The sidecar's container and volume as they are written into the predictor."""
+
+from typing import Any
+
+from isvc import names
+from webhook.plan import Plan, Strategy
+
+# Pod Security "restricted"; every field of it passes Knative's webhook too.
+_SECURITY_CONTEXT: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def container(plan: Plan) -> dict[str, Any]:
+    """The sidecar for the plan's strategy. It always requests CPU: the HPA counts in percent of the requests."""
+    native = plan.strategy is Strategy.NATIVE_SIDECAR
+    built: dict[str, Any] = {"name": names.CONTAINER, "image": plan.image}
+    if native:
+        built["restartPolicy"] = "Always"
+    built["env"] = [{"name": name, "value": value} for name, value in plan.env.items()]
+    if native:  # Knative allows one port in a pod, which the server's container declares, and no probe here
+        built["ports"] = [
+            {"name": "meter", "containerPort": plan.port, "protocol": "TCP"},
+            {"name": "meter-admin", "containerPort": plan.admin_port, "protocol": "TCP"},
+        ]
+        built["readinessProbe"] = {"httpGet": {"path": "/readyz", "port": plan.admin_port}}
+    built["resources"] = {"requests": {"cpu": plan.cpu, "memory": plan.memory}}
+    built["securityContext"] = {**_SECURITY_CONTEXT, "capabilities": {"drop": ["ALL"]}}
+    if plan.key_secret:
+        built["volumeMounts"] = [key_mount()]
+    return built
+
+
+def key_mount() -> dict[str, Any]:
+    """Where the sidecar, and nobody else, sees the key."""
+    return {"name": names.KEY_VOLUME, "mountPath": names.KEY_MOUNT, "readOnly": True}
+
+
+def key_volume(secret: str) -> dict[str, Any]:
+    """The key's volume: optional, as the controller makes the Secret only once it has seen the InferenceService."""
+    return {"name": names.KEY_VOLUME, "secret": {"secretName": secret, "optional": True}}

@@ -1,0 +1,50 @@
+"""One InferenceService through the whole of it: read, decide, inject, patch. Command line and admission both call this."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import isvc
+from isvc import InferenceService
+from isvc.annotations import unknown
+from webhook.decide import decide
+from webhook.inject import inject
+from webhook.patch import Operation, patch
+from webhook.plan import Decision, Facts, Inject
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it: `obj` is the object to store, `patch` leads to it; a skipped object is as it was.
+
+    `warnings` are sentences for the person who applied it.
+    """
+
+    service: InferenceService
+    decision: Decision
+    obj: dict[str, Any]
+    patch: list[Operation]
+    warnings: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.patch)
+
+
+def run(obj: Mapping[str, Any], facts: Facts | None = None) -> Result:
+    """Decide about a raw InferenceService and inject it; `obj` is not changed.
+
+    Raises isvc.Malformed where it does not have an InferenceService's form, isvc.InvalidAnnotation where a setting of
+    its own, its namespace or the cluster is not allowed.
+    """
+    facts = facts or Facts()
+    service = isvc.read(
+        obj,
+        default_mode=facts.default_mode,
+        default_namespace=facts.default_namespace,
+        serving_runtimes=facts.serving_runtimes,
+    )
+    decision = decide(service, facts)
+    after = inject(obj, decision.plan) if isinstance(decision, Inject) else copy.deepcopy(dict(obj))
+    return Result(service, decision, after, patch(obj, after), unknown(service.annotations))
