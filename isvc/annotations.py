@@ -173,7 +173,7 @@ def own(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def unknown(annotations: Mapping[str, str]) -> tuple[str, ...]:
-    """A sentence for each annotation of our domain that does not exist: no error, a newer version may know it."""
+    """A sentence for each annotation of our domain that does not exist; a newer version may know it."""
     sentences = []
     for name in own(annotations):
         if name not in ANNOTATIONS:

@@ -3,7 +3,7 @@
 Path = tuple[str | int, ...]
 
 
-class Malformed(ValueError):  # noqa: N818 - the adjective is the public name, as in `isvc.Malformed`
+class Malformed(ValueError):
     """The object does not have the form of an InferenceService; `path` leads to the field that is wrong."""
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -12,7 +12,7 @@ class Malformed(ValueError):  # noqa: N818 - the adjective is the public name, a
         super().__init__(f"{dotted(path) or 'the object'}: {problem}")
 
 
-class InvalidAnnotation(ValueError):  # noqa: N818 - as above
+class InvalidAnnotation(ValueError):
     """An annotation or setting has a value that is not allowed.
 
     `where` is whose it is ("InferenceService", "Namespace", "cluster defaults"), `key` its full name.

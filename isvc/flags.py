@@ -1,7 +1,8 @@
 """A container's command line as the model servers read it: templates, `$(VAR)`, shells, every form of a flag.
 
 Accepted are `--k=v`, `--k v`, `--k v w`, `-k v`, `_` for `-`, and quotes around a value; a flag given again
-replaces the earlier one, as argparse does it (KServe appends the ISVC's args to the runtime's for that reason).
+replaces the earlier one, as argparse does it (KServe appends the ISVC's args to the runtime's for that
+reason).
 """
 
 import json
@@ -18,7 +19,7 @@ _VARIABLE = re.compile(r"\$(\$|\(([A-Za-z_.-][A-Za-z0-9_.-]*)\))")
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """A parsed command line: the values after each flag by its name (no leading dashes), and the words before."""
+    """A command line: the values after each flag by its name (no leading dashes), and the words before."""
 
     values: Mapping[str, tuple[str, ...]]
     words: tuple[str, ...]

@@ -18,7 +18,7 @@ def api_key_secret(isvc: str) -> str:
 
 
 def backend(isvc: str) -> str:
-    """Backend, AIServiceBackend, BackendSecurityPolicy, ReferenceGrant, in the InferenceService's namespace."""
+    """Backend, AIServiceBackend, BackendSecurityPolicy, ReferenceGrant, in the ISVC's namespace."""
     return fit(f"token-meter-{isvc}")
 
 

@@ -1,4 +1,4 @@
-"""Which container of an InferenceService is the model server, and what KServe makes of it and the runtime's."""
+"""Which container is the model server, and what KServe makes of it and the runtime's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

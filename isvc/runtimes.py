@@ -70,15 +70,9 @@ def find(
     between OpenAI servers.
     """
     nodes = [Node(raw) for raw in (SHIPPED if runtimes is None else runtimes)]
-    scopes = (
-        [
-            n
-            for n in nodes
-            if n.text("kind") != "ClusterServingRuntime" and n.node("metadata").text("namespace") == namespace
-        ],
-        [n for n in nodes if n.text("kind") == "ClusterServingRuntime"],
-    )
-    for scope in scopes:
+    cluster = [node for node in nodes if node.text("kind") == "ClusterServingRuntime"]
+    local = [node for node in nodes if node not in cluster and _namespace(node, namespace) == namespace]
+    for scope in (local, cluster):
         if name is not None:
             chosen = [n for n in scope if n.node("metadata").text("name") == name]
         else:
@@ -87,6 +81,10 @@ def find(
         if chosen:
             return _runtime(chosen[0])
     return None
+
+
+def _namespace(runtime: Node, default: str) -> str:
+    return runtime.node("metadata").text("namespace") or default
 
 
 def _priority(runtime: Node, model_format: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The model servers that speak OpenAI: how each is recognised, where it listens, under which path it answers."""
+"""The servers that speak OpenAI: how each is recognised, where it listens, under which path it answers."""
 
 import re
 from collections.abc import Mapping, Sequence

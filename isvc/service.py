@@ -37,9 +37,9 @@ class InferenceService:
     """What an InferenceService says.
 
     `path` leads to the model server's container in the raw object; `port` is the server's own, None where it
-    has none; `base_path` is what stands before `/chat/completions` once injected, None where it cannot be known;
-    `address` is status.address.url; `runtime` is the ServingRuntime's name, `runtime_known` False where it is
-    named but was not given, so that the container's ports and probes are a guess.
+    has none; `base_path` is what stands before `/chat/completions` once injected, None where it cannot be
+    known; `address` is status.address.url; `runtime` is the ServingRuntime's name, `runtime_known` False
+    where it is named but was not given, so that the container's ports and probes are a guess.
     """
 
     name: str
@@ -93,9 +93,9 @@ def read(
 ) -> InferenceService:
     """Read a raw v1beta1 InferenceService; the object is not changed.
 
-    `default_mode` is the cluster's; `serving_runtimes` its raw ServingRuntimes and ClusterServingRuntimes, else
-    those that KServe ships are taken. Raises Malformed with the field's path, InvalidAnnotation with what is
-    allowed.
+    `default_mode` is the cluster's; `serving_runtimes` its raw ServingRuntimes and ClusterServingRuntimes,
+    else those that KServe ships are taken. Raises Malformed with the field's path, InvalidAnnotation with
+    what is allowed.
     """
     root = Node(obj)
     metadata, spec, status = root.node("metadata"), root.node("spec"), root.node("status")
@@ -181,7 +181,7 @@ def _containers(pod: Node) -> tuple[Node, ...]:
 
 
 def _sidecar(pod: Node) -> Sidecar | None:
-    """Our container, known by its name and a variable that only we set: another's of that name is not ours."""
+    """Our container, known by its name and a variable that only we set."""
     for container in _containers(pod):
         if container.text("name") == CONTAINER:
             env = {entry.text("name") or "": entry.text("value") or "" for entry in container.nodes("env")}

@@ -1,4 +1,4 @@
-"""What holds for one InferenceService: its own annotations, its namespace's, and the cluster's defaults together."""
+"""What holds for one InferenceService: its annotations, its namespace's, and the cluster's defaults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ def resolve(
 ) -> Settings:
     """The InferenceService's annotation beats the namespace's, which beats the cluster's default.
 
-    The first two by full key (`token-meter.dev/limit`), the defaults by short name (`limit`), as their ConfigMap.
-    Raises InvalidAnnotation for a value that is not allowed, also where another one would beat it.
+    The first two by full key (`token-meter.dev/limit`), the defaults by short name (`limit`), as their
+    ConfigMap. Raises InvalidAnnotation for a value that is not allowed, also where another one would beat it.
     """
     of_namespace = own(namespace_annotations or {})
     found: dict[str, Any] = {}

@@ -16,7 +16,7 @@ _SECURITY_CONTEXT: dict[str, Any] = {
 
 
 def container(plan: Plan) -> dict[str, Any]:
-    """The sidecar for the plan's strategy. It always requests CPU: the HPA counts in percent of the requests."""
+    """The sidecar for the plan's strategy. It requests CPU always: the HPA counts in percent of requests."""
     native = plan.strategy is Strategy.NATIVE_SIDECAR
     built: dict[str, Any] = {"name": names.CONTAINER, "image": plan.image}
     if native:
@@ -41,5 +41,5 @@ def key_mount() -> dict[str, Any]:
 
 
 def key_volume(secret: str) -> dict[str, Any]:
-    """The key's volume: optional, as the controller makes the Secret only once it has seen the InferenceService."""
+    """The key's volume: optional, as the controller makes the Secret only once it has seen the ISVC."""
     return {"name": names.KEY_VOLUME, "secret": {"secretName": secret, "optional": True}}

@@ -15,7 +15,7 @@ _SERVER_CONTAINER = "kserve-container"
 
 
 def decide(service: InferenceService, facts: Facts) -> Decision:
-    """Inject or Skip. Raises InvalidAnnotation for a setting of the namespace or the cluster that is not allowed."""
+    """Inject or Skip. Raises InvalidAnnotation for a namespace's or the cluster's setting that is not allowed."""
     settings = isvc.resolve(service.annotations, facts.namespace_annotations, facts.cluster_defaults)
     for obstacle in (_not_asked, _not_for_us, _beyond_us, _no_room):
         if skip := obstacle(service, settings, facts):
@@ -106,7 +106,7 @@ def _plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
         # Without a probe of its own KServe would give the server one on ports[0], which is the sidecar's now.
         probe=standard and not service.container.readiness_probe,
         prefix=service.server is Server.HUGGINGFACE and PREFIX_VARIABLE not in service.container.env,
-        # KServe renames a lone container itself; beside a second one it finds none and makes no workload at all.
+        # KServe renames a lone container itself; beside a second one it finds none and makes no workload.
         rename=not standard and service.shape is Shape.CUSTOM and service.container_name != _SERVER_CONTAINER,
         known=there.path if there else None,
         former_port=there.number("TOKEN_METER_UPSTREAM") if there else None,

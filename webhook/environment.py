@@ -9,7 +9,7 @@ FOLLOWING = (
     "TOKEN_METER_MODELS",
     "TOKEN_METER_API_KEY_FILE",
 )
-"""What follows the InferenceService where the sidecar is there already; the rest stays, so that no pod restarts."""
+"""What follows the ISVC where the sidecar is there already; the rest stays, so that no pod restarts."""
 
 
 def environment(

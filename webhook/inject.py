@@ -1,4 +1,4 @@
-"""`inject(obj, plan)`: the InferenceService with the sidecar in it. The user's fields stay, in their order, ours follow.
+"""`inject(obj, plan)`: the InferenceService with the sidecar in it; the user's fields stay, in their order.
 
 Every step finds what an earlier pass has done and leaves it, so that injecting twice is injecting once.
 """
@@ -54,8 +54,8 @@ def _list(parent: _Object, key: str) -> list[Any]:
 def _lead_through_sidecar(server: _Object, plan: Plan) -> None:
     """`ports` names the sidecar's port and no other: KServe's Service, and Knative, send traffic to ports[0].
 
-    A port that the server declared itself is taken over, with its name; a probe that went to it by that name now
-    names the number, so that it still watches the server.
+    A port that the server declared itself is taken over, with its name; a probe that went to it by that name
+    now names the number, so that it still watches the server.
     """
     ports = _list(server, "ports")
     others = [port for port in ports if port.get("containerPort") != plan.port]
@@ -81,7 +81,7 @@ def _name_port_by_number(server: _Object, name: str | None, number: int) -> None
 
 
 def _watch_model(server: _Object, plan: Plan) -> None:
-    """The server's readiness stays its own; a probe that went to its former port goes with it to the new one."""
+    """The server's readiness stays its own; a probe of its former port goes with it to the new one."""
     if plan.probe:
         server["readinessProbe"] = {"tcpSocket": {"port": plan.server_port}}
     elif server.get("readinessProbe") == {"tcpSocket": {"port": plan.former_port}}:
@@ -89,7 +89,7 @@ def _watch_model(server: _Object, plan: Plan) -> None:
 
 
 def _follow(sidecar: _Object, plan: Plan) -> None:
-    """Bring a sidecar that is there up to the InferenceService's present fields, and leave all else as it is."""
+    """Bring a sidecar that is there up to the ISVC's present fields, and leave all else as it is."""
     env = _list(sidecar, "env")
     for variable in FOLLOWING:
         entry = next((entry for entry in env if entry["name"] == variable), None)

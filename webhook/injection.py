@@ -1,4 +1,7 @@
-"""One InferenceService through the whole of it: read, decide, inject, patch. Command line and admission both call this."""
+"""One InferenceService through the whole of it: read, decide, inject, patch.
+
+The command line and the admission both call this.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -35,8 +38,8 @@ class Result:
 def run(obj: Mapping[str, Any], facts: Facts | None = None) -> Result:
     """Decide about a raw InferenceService and inject it; `obj` is not changed.
 
-    Raises isvc.Malformed where it does not have an InferenceService's form, isvc.InvalidAnnotation where a setting of
-    its own, its namespace or the cluster is not allowed.
+    Raises isvc.Malformed where it does not have an InferenceService's form, isvc.InvalidAnnotation where a
+    setting of its own, its namespace or the cluster is not allowed.
     """
     facts = facts or Facts()
     service = isvc.read(

@@ -7,12 +7,12 @@ Operation = dict[str, Any]
 
 
 def patch(before: Any, after: Any) -> list[Operation]:
-    """The operations (`add`, `remove`, `replace`) that make `after` of `before`; none where they are the same."""
+    """The operations (`add`, `remove`, `replace`) that make `after` of `before`; none where both are the same."""
     return list(_differences(before, after, ""))
 
 
 def apply(target: Any, operations: Sequence[Operation]) -> None:
-    """Carry out operations of `patch` on `target` in place, so that what else hangs on it (comments) stays."""
+    """Carry out operations of `patch` in place, so that what else hangs on `target` (comments) stays."""
     for operation in operations:
         *parents, last = [_unescape(step) for step in operation["path"].split("/")[1:]]
         parent = target
@@ -54,7 +54,7 @@ def _of_objects(before: Mapping[str, Any], after: Mapping[str, Any], path: str) 
 
 
 def _of_lists(before: list[Any], after: list[Any], path: str) -> list[Operation]:
-    """What is alike at both ends stays; of the rest, pairs are compared, and what is over is added or removed."""
+    """What is alike at both ends stays; the rest is compared in pairs; what is over is added or removed."""
     shorter = min(len(before), len(after))
     head = 0
     while head < shorter and same(before[head], after[head]):

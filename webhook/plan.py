@@ -1,4 +1,4 @@
-"""The two answers to an InferenceService, `Inject(plan)` and `Skip(reason)`, and the facts that they rest on."""
+"""The two answers to an InferenceService, `Inject(plan)` and `Skip(reason)`, and what they rest on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ RESERVED_PORTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SidecarSettings:
-    """What is the same for every sidecar of a cluster. Raises ValueError for ports that a KServe pod has no room for."""
+    """What is the same for every sidecar of a cluster. Raises ValueError for ports that are taken in KServe pods."""
 
     image: str = "token-meter/sidecar:0.1.0"
     port: int = names.DATA_PORT
@@ -37,8 +37,8 @@ class SidecarSettings:
 class Facts:
     """What the caller knows besides the InferenceService.
 
-    `injection` is the value of its namespace's label, None without one; `serving_runtimes` the cluster's raw runtimes,
-    None where they are not known (then the ones that KServe ships are taken).
+    `injection` is the value of its namespace's label, None without one; `serving_runtimes` the cluster's raw
+    runtimes, None where they are not known (then the ones that KServe ships are taken).
     """
 
     injection: str | None = "enabled"
@@ -57,16 +57,17 @@ class Strategy(StrEnum):
     """Standard: an init container with restartPolicy Always; the server's `ports` name the sidecar's port."""
 
     CONTAINER = "container"
-    """Knative: an ordinary container without probes; the server's `ports` name the sidecar's port, the only one."""
+    """Knative: an ordinary container without probes; the server's `ports` name the sidecar's, the only one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that `inject` writes, decided.
 
-    `path` leads to the server's container; `probe` asks for a readiness probe on the server's own port, `prefix` for
-    KSERVE_OPENAI_ROUTE_PREFIX="", `rename` for the name kserve-container; `key_secret` None leaves access open;
-    `known` is the sidecar's path where the object has it already, `former_port` the server's port that it went to.
+    `path` leads to the server's container; `probe` asks for a readiness probe on the server's own port,
+    `prefix` for KSERVE_OPENAI_ROUTE_PREFIX="", `rename` for the name kserve-container; `key_secret` None
+    leaves access open; `known` is the sidecar's path where the object has it already, `former_port` the
+    server's port that it went to.
     """
 
     strategy: Strategy

@@ -1,4 +1,4 @@
-"""Why an InferenceService is left as it is: one closed set, each reason with the sentence that people read."""
+"""Why an InferenceService is left as it is: a closed set, each reason with the sentence that people read."""
 
 from enum import Enum
 
@@ -6,7 +6,7 @@ from isvc import NotOpenAI
 
 
 class Reason(Enum):
-    """A reason's value is its name for logs, metrics and Events (CamelCase, as Kubernetes' own) and its sentence."""
+    """A reason: its name for logs, metrics and Events (CamelCase, as Kubernetes' own) and its sentence."""
 
     NAMESPACE_NOT_LABELLED = (
         "NamespaceNotLabelled",
@@ -26,7 +26,7 @@ class Reason(Enum):
     NOT_GENERATIVE = ("NotGenerative", "its server is started for a task that has no OpenAI API")
     UNKNOWN_FORMAT = (
         "UnknownFormat",
-        'its model format is not known to serve OpenAI\'s API; token-meter.dev/inject: "true" says that it does',
+        'its model format is not known to serve OpenAI; token-meter.dev/inject: "true" says that it does',
     )
     UNKNOWN_SERVER = (
         "UnknownServer",
@@ -36,19 +36,19 @@ class Reason(Enum):
 
     RUNTIME_UNKNOWN = (
         "RuntimeUnknown",
-        "it names a ServingRuntime that is not known here, so the ports of its container are not known either",
+        "it names a ServingRuntime that is not known here, and so its container's ports are not either",
     )
     NO_HTTP_PORT = ("NoHTTPPort", "its server's HTTP port is not known; token-meter.dev/port names it")
     PORT_TAKEN = ("PortTaken", "it uses a port that the sidecar needs")
     NAME_TAKEN = ("NameTaken", "it has a container called token-meter that is not ours")
     OTHER_MODE = (
         "OtherMode",
-        "it carries a sidecar made for the other deployment mode; remove that container to have it made again",
+        "it carries a sidecar made for the other deployment mode; remove that container to have it made anew",
     )
 
     RUNTIME_DECLARES_PORTS = (
         "RuntimeDeclaresPorts",
-        "its ServingRuntime declares ports, beside which KServe cannot serve the sidecar's; not supported yet",
+        "its ServingRuntime declares ports, beside which the sidecar's cannot be served; not supported yet",
     )
     SEVERAL_PORTS = ("SeveralPorts", "its container declares several ports; not supported yet")
     SEVERAL_CONTAINERS = ("SeveralContainers", "its predictor has several containers; not supported yet")
