@@ -20,7 +20,9 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 well, 1 failed, 2 wrong usage)."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="token-meter", description="Token metering for KServe behind Envoy AI Gateway.")
+    parser = argparse.ArgumentParser(
+        prog="token-meter", description="Token metering for KServe behind Envoy AI Gateway."
+    )
     parser.add_argument("--version", action="version", version=f"token-meter {version('kserve-token-meter')}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():

@@ -1,0 +1,7 @@
+"""`python -m sidecar`: the image's entrypoint."""
+
+import sys
+
+from sidecar.server import main
+
+sys.exit(main())

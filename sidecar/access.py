@@ -1,0 +1,118 @@
+"""Who is asking: the gateway with its key, or somebody at the door."""
+
+import hmac
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sidecar.errors import Refusal
+from sidecar.messages import RequestHead
+
+# Headers that AI Gateway 1.1 sets itself, over whatever its client sent (internal/extproc/processor_impl.go).
+_GATEWAY_HEADERS = (b"x-ai-eg-model", b"x-ai-eg-original-path", b"x-ai-eg-internal-req-id")
+_RELOAD_SECONDS = 1.0
+
+
+class Channel(StrEnum):
+    """The way a request came."""
+
+    GATEWAY = "gateway"
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Channel of a request, and its user where one can be trusted."""
+
+    channel: Channel
+    user: str | None = None
+
+
+class KeyFile:
+    """The API keys in a file, one a line, read again when it changes (a Secret's volume swaps it under us)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: tuple[bytes, ...] = ()
+        self._stamp: tuple[int, int, int] | None = None
+        self._next_look = 0.0
+
+    def keys(self, now: float) -> tuple[bytes, ...]:
+        """The keys in force; none while the file is not there. Looks at the file once a second at most."""
+        if now >= self._next_look:
+            self._next_look = now + _RELOAD_SECONDS
+            self._look()
+        return self._keys
+
+    def reload(self, now: float) -> tuple[bytes, ...]:
+        """The keys in force after a key that did not fit; a look now, if the last was not just before."""
+        if now >= self._next_look - _RELOAD_SECONDS * 0.8:
+            self._next_look = 0.0
+        return self.keys(now)
+
+    def _look(self) -> None:
+        try:
+            found = self._path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if stamp != self._stamp:
+                lines = self._path.read_bytes().split(b"\n")
+                self._keys = tuple(line.strip() for line in lines if line.strip())
+                self._stamp = stamp
+        except OSError:
+            self._keys = ()
+            self._stamp = None
+
+
+class Access:
+    """Judges metered requests. Without a key file everyone may call, and nobody's identity is trusted."""
+
+    def __init__(self, key_file: Path | None, user_header: str, gateway: str) -> None:
+        self._keys = KeyFile(key_file) if key_file else None
+        self._key_path = key_file
+        self._user_header = user_header.lower().encode()
+        self._gateway = gateway
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a key is asked for; then it is not passed on to the model."""
+        return self._keys is not None
+
+    def admit(self, head: RequestHead, now: float) -> Caller:
+        """The caller; a Refusal: 401 without the right key, 503 while there is no key to compare with."""
+        if self._keys is None:
+            through = any(head.get(name) is not None for name in _GATEWAY_HEADERS)
+            return Caller(Channel.GATEWAY if through else Channel.DIRECT)
+        keys = self._keys.keys(now) or self._keys.reload(now)
+        if not keys:
+            raise Refusal(
+                503,
+                "service_unavailable",
+                f"The API key of this model is not there yet ({self._key_path}); it comes with the Secret that "
+                "token-meter's controller makes. Try again in a few seconds.",
+                code="api_key_missing",
+                retry_after=5,
+            )
+        given = _bearer(head)
+        if not _matches(given, keys) and not _matches(given, self._keys.reload(now)):
+            raise Refusal(401, "authentication_error", self._refused(given), code="invalid_api_key")
+        user = head.get(self._user_header)
+        return Caller(Channel.GATEWAY, user.decode("latin-1") if user else None)
+
+    def _refused(self, given: bytes | None) -> str:
+        where = f" {self._gateway}" if self._gateway else ""
+        what = "Incorrect API key." if given is not None else "No API key was given."
+        return f"{what} This model is served through the gateway{where}: send the request there."
+
+
+def _bearer(head: RequestHead) -> bytes | None:
+    value = head.get(b"authorization")
+    if value is None or value[:7].lower() != b"bearer ":
+        return None
+    return value[7:].strip()
+
+
+def _matches(given: bytes | None, keys: tuple[bytes, ...]) -> bool:
+    if given is None:
+        return False
+    # Every key is compared, so that the time tells nothing.
+    return sum(hmac.compare_digest(given, key) for key in keys) > 0

@@ -1,0 +1,160 @@
+"""Where a request goes, and what all requests share: the pool, the settings, and what has been learnt of the server."""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from time import monotonic
+
+from sidecar import exchange, model_list, relay
+from sidecar.access import Access
+from sidecar.client import ClientConnection, Request
+from sidecar.endpoints import BASE_PATHS, Endpoint, is_model_list, route
+from sidecar.errors import Refusal
+from sidecar.log import Log
+from sidecar.messages import ResponseHead
+from sidecar.metrics import Metrics
+from sidecar.pool import Pool
+from sidecar.record import Record
+from sidecar.request_body import Ask
+from sidecar.settings import ServerKind, Settings
+from sidecar.upstream import Interim, UpstreamConnection, UpstreamLost, UpstreamTimeout
+
+# vLLM has running usage (`continuous_usage_stats`), and KServe's huggingface server runs on vLLM.
+_RUNNING_USAGE = frozenset({ServerKind.VLLM, ServerKind.HUGGINGFACE})
+# A connection lost this soon after a request was sent on it, unanswered, was closing already.
+_CLOSING_WINDOW = 1.0
+# What was learnt of a server is tried again after this: it may have been replaced.
+_RELEARN_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What the model server's own answers have told."""
+
+    base_path: bytes | None = None
+    ask: Ask = Ask.RUNNING_USAGE
+    ask_until: float = 0.0
+
+
+class Proxy:
+    """One model server's front; `handle` is the connections' handler."""
+
+    def __init__(self, settings: Settings, pool: Pool, metrics: Metrics, log: Log) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.metrics = metrics
+        self.log = log
+        self.access = Access(settings.api_key_file, settings.user_header, settings.gateway)
+        self.loop = asyncio.get_running_loop()
+        self.buffered = 0
+        self._best_ask = Ask.RUNNING_USAGE if settings.server in _RUNNING_USAGE else Ask.FINAL_USAGE
+        base = settings.base_path
+        self._learnt = Learnt(base_path=base.encode() if base is not None else None)
+
+    async def handle(self, connection: ClientConnection, request: Request) -> None:
+        """Serve one request of a client."""
+        head = request.head
+        try:
+            if head.upgrades_to_websocket:
+                await relay.tunnel(self, connection, request)
+                return
+            if head.method == b"POST":
+                where = route(head.path)
+                if where.endpoint is not None:
+                    await exchange.serve(self, connection, request, where.endpoint, where.below_base)
+                    return
+            elif head.method == b"GET" and is_model_list(head.path):
+                await model_list.serve(self, connection, request)
+                return
+            await relay.serve(self, connection, request)
+        except (Refusal, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 the last line of defence: the connection's user gets an answer
+            self.log.failure("request_failed", error)
+            self.give_up(
+                connection, Refusal(500, "internal_error", "The token-meter sidecar failed; see its log.")
+            )
+
+    def give_up(self, connection: ClientConnection, refusal: Refusal) -> None:
+        """Answer with an error where that is still possible, else break the connection."""
+        if connection.answered:
+            connection.abort()
+        else:
+            connection.refuse(refusal)
+
+    async def open(
+        self, message: bytes, *, head_only: bool = False, on_interim: Interim | None = None
+    ) -> tuple[UpstreamConnection, ResponseHead]:
+        """Send a whole request and wait for the head of its answer; the connection is the caller's to release.
+
+        A kept connection that the server was closing as we used it is replaced, unseen.
+        """
+        fresh = False
+        while True:
+            upstream = await self.pool.acquire(fresh=fresh)
+            reused, sent = upstream.reused, monotonic()
+            timer = self.loop.call_later(self.settings.upstream_timeout, self._expire, upstream)
+            try:
+                upstream.begin(message, head_only=head_only, on_interim=on_interim)
+                return upstream, await upstream.response()
+            except UpstreamLost as lost:
+                self.pool.release(upstream)
+                if reused and lost.untouched and monotonic() - sent < _CLOSING_WINDOW:
+                    fresh = True
+                    continue
+                raise
+            except BaseException:
+                upstream.abort()
+                self.pool.release(upstream)
+                raise
+            finally:
+                timer.cancel()
+
+    def _expire(self, upstream: UpstreamConnection) -> None:
+        upstream.fail(
+            UpstreamTimeout(f"the model server did not answer in {self.settings.upstream_timeout:g} s")
+        )
+
+    # -- what is learnt
+
+    def base_paths(self, given: bytes) -> list[bytes]:
+        """The base paths to try, best first: the known one, else the client's own and then the others."""
+        known = self._learnt.base_path
+        if known is not None:
+            return [known]
+        return [given, *(base for base in BASE_PATHS if base != given)]
+
+    def learn_base_path(self, base: bytes) -> None:
+        """The server has answered below this base path."""
+        if self._learnt.base_path is None:
+            self._learnt.base_path = base
+
+    @property
+    def ask(self) -> Ask:
+        """How much usage to ask a stream for."""
+        if self._learnt.ask_until < monotonic():
+            return self._best_ask
+        return min(self._learnt.ask, self._best_ask)
+
+    def learn_ask(self, ask: Ask) -> None:
+        """The server takes this much and refuses more."""
+        self._learnt.ask = ask
+        self._learnt.ask_until = monotonic() + _RELEARN_SECONDS
+
+    # -- accounts
+
+    def begin(self, request: Request, endpoint: Endpoint) -> Record:
+        """Open a request's record."""
+        self.metrics.in_flight += 1
+        given = request.head.get(b"x-request-id")
+        request_id = given.decode("latin-1")[:128] if given else str(uuid.uuid4())
+        return Record(endpoint=endpoint, started=monotonic(), request_id=request_id)
+
+    def conclude(self, record: Record) -> None:
+        """Close a record, once: count it and write its line."""
+        if record.ended:
+            return
+        record.ended = monotonic()
+        self.metrics.in_flight -= 1
+        self.metrics.count(record)
+        self.log.line("request", record.fields())

@@ -1,0 +1,177 @@
+"""What is not metered: relayed as it is, body and all, as fast as both sides take it."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sidecar.client import ClientConnection, Request
+from sidecar.errors import Refusal
+from sidecar.forward import BodyForwarder
+from sidecar.messages import Headers, ResponseHead, end_to_end, request_message
+from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout
+
+if TYPE_CHECKING:
+    from sidecar.proxy import Proxy
+
+# A request with a body no larger than this goes out in one piece, and again if its connection was closing.
+_SMALL = 256 * 1024
+
+
+async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) -> None:
+    """Relay one request and its answer."""
+    head = request.head
+    head_only = head.method == b"HEAD"
+    try:
+        if request.complete and request.size <= _SMALL:
+            body = b"".join(request.chunks)
+            request.chunks = []
+            message = request_message(head.method, head.target, _headers(request), body)
+            upstream, answer = await proxy.open(message, head_only=head_only, on_interim=connection.interim)
+        else:
+            upstream, answer = await _stream_up(proxy, connection, request)
+    except UpstreamTimeout as error:
+        raise Refusal(
+            504, "upstream_timeout", f"The model server gave no answer: {error}.", code="upstream_timeout"
+        ) from None
+    except UpstreamLost as error:
+        raise Refusal(
+            502, "upstream_error", f"The model server gave no answer: {error}.", code="upstream_error"
+        ) from None
+    try:
+        await _answer(proxy, connection, upstream, answer, head_only=head_only)
+    finally:
+        proxy.pool.release(upstream)
+
+
+async def tunnel(proxy: "Proxy", connection: ClientConnection, request: Request) -> None:
+    """A switch to WebSocket: asked of the server, and if it agrees both sides speak through us as they like."""
+    head = request.head
+    headers = end_to_end(head.headers)
+    headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+    message = request_message(head.method, head.target, headers)
+    try:
+        upstream, answer = await proxy.open(message)
+    except (UpstreamLost, UpstreamTimeout) as error:
+        raise Refusal(
+            502, "upstream_error", f"The model server gave no answer: {error}.", code="upstream_error"
+        ) from None
+    try:
+        if answer.status != 101:
+            await _answer(proxy, connection, upstream, answer, head_only=False)
+            return
+        await _Tunnel(connection, upstream).run(answer, b"".join(request.chunks))
+    finally:
+        upstream.abort()
+        proxy.pool.release(upstream)
+
+
+def _headers(request: Request) -> Headers:
+    headers = end_to_end(request.head.headers, b"expect", b"content-length")
+    declared = request.head.get(b"content-length") is not None
+    if declared or (request.complete and request.length is None):
+        headers.append(
+            (b"content-length", b"%d" % (request.length if request.length is not None else request.size))
+        )
+    elif request.length is None:
+        headers.append((b"transfer-encoding", b"chunked"))
+    return headers
+
+
+async def _stream_up(
+    proxy: "Proxy", connection: ClientConnection, request: Request
+) -> tuple[UpstreamConnection, ResponseHead]:
+    """Send a body that is still coming in, on a connection that is not closing under it."""
+    head = request.head
+    upstream = await proxy.pool.acquire(fresh=True)
+    chunked = request.length is None
+    headers = end_to_end(head.headers, b"expect", b"content-length")
+    headers.append(
+        (b"transfer-encoding", b"chunked") if chunked else (b"content-length", b"%d" % (request.length or 0))
+    )
+    try:
+        upstream.begin(
+            request_message(head.method, head.target, headers),
+            head_only=head.method == b"HEAD",
+            on_interim=connection.interim,
+        )
+        while not request.complete or request.chunks:
+            data = await request.next_chunk(proxy.settings.body_timeout)
+            if data:
+                await upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+        if chunked:
+            await upstream.write(b"0\r\n\r\n")
+        async with asyncio.timeout(proxy.settings.upstream_timeout):
+            return upstream, await upstream.response()
+    except TimeoutError:
+        upstream.abort()
+        proxy.pool.release(upstream)
+        raise UpstreamTimeout(f"nothing came in {proxy.settings.upstream_timeout:g} s") from None
+    except BaseException:
+        upstream.abort()
+        proxy.pool.release(upstream)
+        raise
+
+
+async def _answer(
+    proxy: "Proxy",
+    connection: ClientConnection,
+    upstream: UpstreamConnection,
+    head: ResponseHead,
+    *,
+    head_only: bool,
+) -> None:
+    bodiless = head_only or head.status in (204, 304)
+    first = upstream.take()
+    if bodiless:
+        connection.start(head, length=None, bodiless=True)
+        return
+    if upstream.complete and head.length is None:
+        connection.start(head, length=None, first=first)
+        connection.end()
+        return
+    connection.start(head, length=head.length, first=first)
+    if upstream.complete:
+        return
+    forwarder = BodyForwarder(connection, upstream, idle_timeout=proxy.settings.upstream_timeout)
+    try:
+        await forwarder.run()
+    except (UpstreamLost, UpstreamTimeout):
+        connection.abort()
+        return
+    connection.end()
+
+
+class _Tunnel:
+    """Bytes in both directions until either side ends."""
+
+    def __init__(self, connection: ClientConnection, upstream: UpstreamConnection) -> None:
+        self._connection = connection
+        self._upstream = upstream
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, answer: ResponseHead, early: bytes) -> None:
+        connection, upstream = self._connection, self._upstream
+        connection.switch(answer, self._from_client)
+        upstream.tunnel = self
+        if pending := upstream.take():
+            connection.write_raw(pending)
+        connection.on_pause, connection.on_resume = upstream.pause, upstream.resume
+        upstream.resume()
+        if early:
+            self._from_client(early)
+        await self._ended
+
+    def _from_client(self, data: bytes) -> None:
+        if data and self._upstream.transport is not None:
+            self._upstream.transport.write(data)
+        else:
+            self.end()
+
+    def data(self, data: bytes) -> None:
+        self._connection.write_raw(data)
+
+    def end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def lost(self, error: Exception) -> None:
+        self.end()

@@ -1,0 +1,132 @@
+"""Starting, serving and stopping one sidecar."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+import uvloop
+
+from sidecar.admin import Admin
+from sidecar.client import ClientConnection
+from sidecar.log import Log
+from sidecar.metrics import Metrics
+from sidecar.pool import Pool
+from sidecar.proxy import Proxy
+from sidecar.readiness import Readiness
+from sidecar.settings import Settings, SettingsError, read_settings
+
+_BACKLOG = 4096
+_HOUSEKEEPING_SECONDS = 1.0
+
+
+def main() -> int:
+    """Run a sidecar by its environment until SIGTERM; returns the exit code (2 for wrong settings)."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        print(f"token-meter sidecar: wrong settings\n{error}", file=sys.stderr)
+        return 2
+    try:
+        uvloop.run(Server(settings).run())
+    except OSError as error:
+        print(f"token-meter sidecar: cannot listen: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class Server:
+    """One sidecar: its data port, its admin port, and their end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connections: set[ClientConnection] = set()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        settings, loop = self._settings, asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        log = Log(loop)
+        metrics = Metrics(settings.models, users=settings.user_metrics)
+        pool = Pool(
+            settings.upstream_address,
+            bound=settings.max_upstream_connections,
+            keepalive=settings.upstream_keepalive,
+            connect_timeout=settings.connect_timeout,
+        )
+        proxy = Proxy(settings, pool, metrics, log)
+        readiness = Readiness(settings.upstream_address, settings.readiness_path)
+
+        def state() -> tuple[bool, str]:
+            if self._stopping:
+                return False, "stopping"
+            return (
+                (True, "ok")
+                if readiness.ready
+                else (False, f"the model does not answer at {settings.upstream}")
+            )
+
+        def refresh() -> None:
+            metrics.ready = readiness.ready
+            metrics.open_connections = len(self._connections)
+            metrics.lost_log_lines = log.lost
+
+        admin = await asyncio.start_server(
+            Admin(metrics, state, refresh).handle,
+            settings.host,
+            settings.admin_port,
+            limit=settings.max_header_bytes,
+        )
+        tasks = [asyncio.ensure_future(readiness.watch()), asyncio.ensure_future(self._keep_house(pool))]
+        waiting = asyncio.ensure_future(stop.wait())
+        try:
+            if settings.wait_for_model:
+                # Knative's readiness is a TCP connect to this port: it opens when the model answers.
+                answered = asyncio.ensure_future(readiness.wait())
+                await asyncio.wait((answered, waiting), return_when=asyncio.FIRST_COMPLETED)
+                answered.cancel()
+            if not stop.is_set():
+                data = await loop.create_server(
+                    lambda: ClientConnection(proxy.handle, settings, self._connections, loop),
+                    settings.host,
+                    settings.port,
+                    backlog=_BACKLOG,
+                )
+                log.line(
+                    "listening",
+                    {"port": settings.port, "admin_port": settings.admin_port, "upstream": settings.upstream},
+                )
+                await waiting
+                await self._drain(data, log)
+        finally:
+            for task in (*tasks, waiting):
+                task.cancel()
+            admin.close()
+            pool.close()
+            log.line("stopped", {})
+            log.close()
+
+    async def _drain(self, data: asyncio.Server, log: Log) -> None:
+        """No new connections; what has begun may end within the grace time."""
+        self._stopping = True
+        data.close()
+        for connection in list(self._connections):
+            connection.drain()
+        log.line("draining", {"connections": len(self._connections), "seconds": self._settings.drain_seconds})
+        await self._until_closed(self._settings.drain_seconds)
+        for connection in list(self._connections):
+            connection.abort()
+        await self._until_closed(1.0)
+
+    async def _until_closed(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*[connection.closed for connection in self._connections])
+
+    async def _keep_house(self, pool: Pool) -> None:
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            pool.expire()

@@ -1,0 +1,124 @@
+"""What the injection tells the sidecar: environment variables named TOKEN_METER_*, read once."""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+PREFIX = "TOKEN_METER_"
+_MIB = 1024 * 1024
+
+
+class ServerKind(StrEnum):
+    """The model server behind the sidecar, as far as its dialect matters to the count."""
+
+    VLLM = "vllm"
+    HUGGINGFACE = "huggingface"
+    SGLANG = "sglang"
+    TGI = "tgi"
+    LLAMA_CPP = "llama.cpp"
+    OLLAMA = "ollama"
+    OVMS = "ovms"
+    GENERIC = "generic"
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Settings of one sidecar; durations in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "0.0.0.0"  # noqa: S104 a pod's ports are reached from other pods
+    port: Port = 9180
+    admin_port: Port = 9181
+    upstream: str = "http://127.0.0.1:8080"
+    base_path: str | None = None
+    server: ServerKind = ServerKind.GENERIC
+    namespace: str = ""
+    inference_service: str = ""
+    models: tuple[str, ...] = ()
+    gateway: str = ""
+    api_key_file: Path | None = None
+    user_header: str = Field(default="x-user-id", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+    wait_for_model: bool = False
+    readiness_path: str = Field(default="/v1/models", pattern=r"^/[!-~]*$")
+    max_header_bytes: int = Field(default=64 * 1024, ge=1024)
+    max_body_bytes: int = Field(default=64 * _MIB, ge=1024)
+    max_buffered_bytes: int = Field(default=512 * _MIB, ge=1024)
+    max_upstream_connections: int = Field(default=8192, ge=1)
+    header_timeout: Seconds = 10.0
+    body_timeout: Seconds = 60.0
+    connect_timeout: Seconds = 5.0
+    upstream_timeout: Seconds = 3600.0
+    stream_idle_timeout: Seconds = 300.0
+    # uvicorn closes an idle connection after 5 s (vLLM and KServe run on it): stay under that.
+    upstream_keepalive: Seconds = 4.0
+    drain_seconds: Annotated[float, Field(ge=0)] = 25.0
+    user_metrics: int = Field(default=0, ge=0, description="users with metrics of their own; 0 is none")
+
+    @field_validator("upstream")
+    @classmethod
+    def _check_upstream(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme != "http" or not url.hostname or url.path not in ("", "/"):
+            raise ValueError("must be http://HOST:PORT, as in http://127.0.0.1:8080")
+        _ = url.port  # raises ValueError where it is no port
+        return value
+
+    @field_validator("base_path")
+    @classmethod
+    def _check_base_path(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith("/") or value.endswith("/"):
+            raise ValueError("must begin with a slash and not end with one, as in /openai/v1")
+        return value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+
+    @property
+    def upstream_address(self) -> tuple[str, int]:
+        """Host and port of the model server."""
+        url = urlsplit(self.upstream)
+        return url.hostname or "127.0.0.1", url.port or 80
+
+
+class SettingsError(Exception):
+    """A variable that cannot be used; the text names it and says why."""
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from an environment; an unknown or wrong TOKEN_METER_ variable is a SettingsError."""
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and value != ""
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        lines = [
+            _explain(".".join(map(str, item["loc"])), item["msg"], item["type"]) for item in error.errors()
+        ]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _explain(field: str, message: str, kind: str) -> str:
+    name = PREFIX + field.split(".", maxsplit=1)[0].upper()
+    if kind == "extra_forbidden":
+        return f"{name}: no such setting; the settings are {', '.join(sorted(_names()))}"
+    return f"{name}: {message}"
+
+
+def _names() -> list[str]:
+    return [PREFIX + field.upper() for field in Settings.model_fields]
