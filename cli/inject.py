@@ -14,8 +14,7 @@ from typing import Any
 
 from cli import _documents
 from cli._documents import Document, InputError
-from isvc import INJECTION_LABEL, InvalidAnnotation, Malformed, Mode
-from isvc.runtimes import SHIPPED
+from isvc import INJECTION_LABEL, SHIPPED_RUNTIMES, InvalidAnnotation, Malformed, Mode
 from webhook import injection
 from webhook.injection import Result
 from webhook.plan import Facts, SidecarSettings, Skip
@@ -160,7 +159,7 @@ def _facts(
         default_mode=_MODES[args.mode],
         default_namespace=args.namespace,
         namespace_annotations=namespace.get("annotations") or {},
-        serving_runtimes=[*runtimes, *SHIPPED],
+        serving_runtimes=[*runtimes, *SHIPPED_RUNTIMES],
         sidecar=SidecarSettings(image=args.image),
     )
 

@@ -9,12 +9,14 @@ from isvc.errors import InvalidAnnotation, Malformed, dotted
 from isvc.modes import Mode
 from isvc.openai import NotOpenAI
 from isvc.predictor import Container, Port, Shape
+from isvc.runtimes import SHIPPED as SHIPPED_RUNTIMES
 from isvc.servers import Server
 from isvc.service import InferenceService, Sidecar, read
 from isvc.settings import Settings, resolve
 
 __all__ = [
     "INJECTION_LABEL",
+    "SHIPPED_RUNTIMES",
     "Access",
     "Container",
     "GatewayRef",

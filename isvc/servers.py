@@ -105,12 +105,34 @@ def recognise(image: str, argv: Sequence[str]) -> Server | None:
     return None
 
 
+NO_PORT = 0
+"""Told, but not a TCP port that can be read from the manifest."""
+
+
 def told_port(server: Server, flags: Flags, env: Mapping[str, str | None]) -> int | None:
-    """The port that the command line or the environment gives the server, or None."""
+    """The port that the command line or the environment gives the server; NO_PORT, or None where neither does."""
     traits = _TRAITS[server]
-    text = flags.first(*traits.port_flags) or (traits.port_env and env.get(traits.port_env)) or ""
-    digits = text.rsplit(":", 1)[-1]  # OLLAMA_HOST is host:port
-    return int(digits) if digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536 else None
+    if "uds" in flags:
+        return NO_PORT
+    text = flags.first(*traits.port_flags)
+    if text is None and traits.port_env and traits.port_env in env:
+        text = env[traits.port_env]
+        if text and ":" not in text and not text.isdigit():
+            return None  # OLLAMA_HOST may be a host alone
+    elif text is None:
+        return None
+    digits = (text or "").rsplit(":", 1)[-1]
+    return int(digits) if digits.isascii() and digits.isdigit() and int(digits) < 65536 else NO_PORT
+
+
+def names_port(server: Server, flags: Flags) -> bool:
+    """Whether the command line names the port, so that no environment variable changes it."""
+    return flags.first(*_TRAITS[server].port_flags) is not None
+
+
+def reads_port_variable(server: Server) -> bool:
+    """Whether the server listens on PORT, which Knative sets to the pod's one port; unknown servers may."""
+    return server is Server.GENERIC or _TRAITS[server].port_env == "PORT"
 
 
 def default_port(server: Server) -> int | None:

@@ -37,9 +37,10 @@ class InferenceService:
     """What an InferenceService says.
 
     `path` leads to the model server's container in the raw object; `port` is the server's own, None where it
-    has none; `base_path` is what stands before `/chat/completions` once injected, None where it cannot be
-    known; `address` is status.address.url; `runtime` is the ServingRuntime's name, `runtime_known` False
-    where it is named but was not given, so that the container's ports and probes are a guess.
+    has none, `port_fixed` whether it stays when the variable PORT is set; `tls` and `api_key` say that the
+    server itself asks for them; `base_path` is what stands before `/chat/completions` once injected, None where
+    it cannot be known; `address` is status.address.url; `runtime` is the ServingRuntime's name, `runtime_known`
+    False where it is named but was not given, so that the container's ports and probes are a guess.
     """
 
     name: str
@@ -58,7 +59,9 @@ class InferenceService:
     container_name: str
     server: Server
     port: int | None
+    port_fixed: bool
     tls: bool
+    api_key: bool
     served_models: tuple[str, ...]
     base_path: str | None
     not_openai: NotOpenAI | None
@@ -149,7 +152,11 @@ def read(
         container_name=node.text("name") or "",
         server=server,
         port=wishes.get("port") or _port(server, shape, flags, container, sidecar),
+        port_fixed="port" in wishes
+        or servers.names_port(server, flags)
+        or not servers.reads_port_variable(server),
         tls=_speaks_tls(flags, container),
+        api_key=_wants_key(server, flags, container),
         served_models=(wishes["model"],) if "model" in wishes else models,
         base_path=servers.base_path(server, flags, container.env.get(PREFIX_VARIABLE, "")),
         not_openai=openai.verdict(
@@ -200,14 +207,30 @@ def _port(
     )
     # An injected object declares our port in place of the server's; the sidecar remembers which that was.
     remembered = sidecar.number("TOKEN_METER_UPSTREAM") if sidecar and shape is Shape.CUSTOM else None
-    return told or declared or remembered or servers.default_port(server)
+    if told is not None:
+        return told or None
+    return declared or remembered or servers.default_port(server)
 
 
 def _speaks_tls(flags: command_line.Flags, container: Container) -> bool:
-    return (
-        any(flag in flags for flag in ("ssl-certfile", "ssl-keyfile"))
-        or "KSERVE_TLS_CERT_FILE" in container.env
-    )
+    certificate = any(flag in flags for flag in ("ssl-certfile", "ssl-cert-file", "tls-cert-file"))
+    return certificate or "KSERVE_TLS_CERT_FILE" in container.env
+
+
+# KServe's own server takes vLLM's --api-key too, but does not look at it.
+_KEY_VARIABLES = {
+    Server.VLLM: "VLLM_API_KEY",
+    Server.LLAMA_CPP: "LLAMA_API_KEY",
+    Server.TGI: "API_KEY",
+    Server.SGLANG: "",
+}
+
+
+def _wants_key(server: Server, flags: command_line.Flags, container: Container) -> bool:
+    """Whether the server checks a key of its own."""
+    if server not in _KEY_VARIABLES:
+        return False
+    return "api-key" in flags or "api-key-file" in flags or _KEY_VARIABLES[server] in container.env
 
 
 def _extra_containers(pod: Node, server: Node) -> tuple[str, ...]:

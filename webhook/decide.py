@@ -75,6 +75,10 @@ def _beyond_us(service: InferenceService, settings: Settings, facts: Facts) -> S
 def _no_room(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
     if service.port is None:
         return Skip(Reason.NO_HTTP_PORT)
+    if service.mode is Mode.KNATIVE and not service.port_fixed:
+        return Skip(Reason.PORT_FROM_ENVIRONMENT)
+    if service.api_key and _access(service, settings) is Access.GATEWAY:
+        return Skip(Reason.SERVER_API_KEY)
     if service.name_taken:
         return Skip(Reason.NAME_TAKEN)
     if service.sidecar:

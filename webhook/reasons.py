@@ -39,6 +39,16 @@ class Reason(Enum):
         "it names a ServingRuntime that is not known here, and so its container's ports are not either",
     )
     NO_HTTP_PORT = ("NoHTTPPort", "its server's HTTP port is not known; token-meter.dev/port names it")
+    PORT_FROM_ENVIRONMENT = (
+        "PortFromEnvironment",
+        "Knative sets PORT to the sidecar's port, and its server may listen there;"
+        " name the server's port on its command line (--port) or by token-meter.dev/port",
+    )
+    SERVER_API_KEY = (
+        "ServerAPIKey",
+        "its server asks for an API key, which the gateway's takes the place of;"
+        " take it away, or set token-meter.dev/access: open",
+    )
     PORT_TAKEN = ("PortTaken", "it uses a port that the sidecar needs")
     NAME_TAKEN = ("NameTaken", "it has a container called token-meter that is not ours")
     OTHER_MODE = (
