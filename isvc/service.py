@@ -151,7 +151,7 @@ def read(
         container=container,
         container_name=node.text("name") or "",
         server=server,
-        port=wishes.get("port") or _port(server, shape, flags, container, sidecar),
+        port=wishes.get("port") or _port(server, flags, container, sidecar),
         port_fixed="port" in wishes
         or servers.names_port(server, flags)
         or not servers.reads_port_variable(server),
@@ -198,17 +198,15 @@ def _sidecar(pod: Node) -> Sidecar | None:
 
 
 def _port(
-    server: Server, shape: Shape, flags: command_line.Flags, container: Container, sidecar: Sidecar | None
+    server: Server, flags: command_line.Flags, container: Container, sidecar: Sidecar | None
 ) -> int | None:
     """The port that the server listens on: what it is told, what the manifest declares, its own default."""
     told = servers.told_port(server, flags, container.env)
-    declared = next(
-        (port.number for port in (*container.ports, *container.runtime_ports) if not port.grpc), None
-    )
-    # An injected object declares our port in place of the server's; the sidecar remembers which that was.
-    remembered = sidecar.number("TOKEN_METER_UPSTREAM") if sidecar and shape is Shape.CUSTOM else None
     if told is not None:
-        return told or None
+        return None if told == servers.NO_PORT else told
+    declared = next((p.number for p in (*container.ports, *container.runtime_ports) if not p.grpc), None)
+    # An injected object declares our port in place of the server's; the sidecar remembers which that was.
+    remembered = sidecar.number("TOKEN_METER_UPSTREAM") if sidecar else None
     return declared or remembered or servers.default_port(server)
 
 
