@@ -41,34 +41,39 @@ def _command(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(^|[\s/])({pattern})(\s|$)")
 
 
+# What a server's own images are called after it; `vllm-router` and `vllm-exporter` are not servers.
+_VARIANT = (
+    r"([-_](openai|server|cpu|gpu|tpu|xpu|hpu|npu|rocm|cuda\d*|ascend|neuron|nightly|dev|omni|ubi\d*))*"
+)
+
 # The image is matched without registry, tag and digest; the command as its words joined by spaces.
 _TRAITS = {
     Server.HUGGINGFACE: _Traits(
-        image=_image(r"huggingfaceserver[-\w]*"),
+        image=_image(rf"huggingfaceserver{_VARIANT}"),
         command=_command(r"huggingfaceserver"),
         port=8080,
         port_flags=("http-port",),
         base_path=None,
     ),
     Server.VLLM: _Traits(
-        image=_image(r"vllm[-\w]*|vllm[-\w]*/[-\w.]+"),
+        image=_image(rf"vllm{_VARIANT}"),
         command=_command(r"vllm serve|vllm\.entrypoints\.openai\.api_server"),
         port=8000,
     ),
     Server.SGLANG: _Traits(
-        image=_image(r"sglang[-\w]*|sglang[-\w]*/[-\w.]+"),
+        image=_image(rf"sglang{_VARIANT}"),
         command=_command(r"sglang\.launch_server|sglang serve"),
         port=30000,
     ),
     Server.TGI: _Traits(
-        image=_image(r"text-generation-inference[-\w]*"),
+        image=_image(rf"text-generation-inference{_VARIANT}"),
         command=_command(r"text-generation-launcher"),
         port=80,
         port_flags=("port", "p"),
         port_env="PORT",
     ),
     Server.LLAMA_CPP: _Traits(
-        image=_image(r"llama\.cpp[-\w]*|llama-cpp[-\w]*"),
+        image=_image(rf"llama[.-]cpp{_VARIANT}"),
         command=_command(r"llama-server|llama_cpp\.server"),
         port=8080,
         port_env="LLAMA_ARG_PORT",
@@ -81,7 +86,7 @@ _TRAITS = {
         port_env="OLLAMA_HOST",
     ),
     Server.OVMS: _Traits(
-        image=_image(r"model_server(-gpu)?|ovms[-\w]*"),
+        image=_image(rf"openvino/model_server{_VARIANT}|ovms{_VARIANT}"),
         command=_command(r"ovms"),
         port=None,
         port_flags=("rest-port",),
