@@ -1,0 +1,269 @@
+"""Envoy in the AI Gateway's place: its bootstrap, made from what the gateway objects say.
+
+AI Gateway does its work in an external processor; here Envoy's own filters do it, for requests that need no
+translation: the model's name from the body into x-ai-eg-model, the route by that header, the usage of JSON
+answers and of streams into io.envoy.ai_gateway metadata, the rate limit charged when the answer has ended.
+Pure: it renders a dictionary and starts nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from demo.ratelimit import descriptor_key
+from demo.traffic import MODEL_HEADER, Backend, Gateway, Header, Limit, Route
+
+METADATA = "io.envoy.ai_gateway"
+# AI Gateway 1.1, the HTTPRouteFilter of its catch-all rule.
+NO_ROUTE = (
+    "No matching route found. It is likely because the model specified in your request "
+    "is not configured in the Gateway."
+)
+EVENT_BYTES = 1024 * 1024
+"""The longest SSE event whose usage is still read; Envoy's own default of 8 KiB is too short for logprobs."""
+
+type_url = "type.googleapis.com/envoy.extensions.{}".format
+Resolve = Callable[[Backend], int]
+"""Which local port plays a Backend's host: the demo's DNS, Service and kube-proxy."""
+
+
+def bootstrap(
+    gateway: Gateway, *, port: int, admin_port: int, ratelimit_port: int, resolve: Resolve
+) -> dict[str, Any]:
+    """Envoy's whole configuration; every address is loopback."""
+    routes = list(enumerate(gateway.routes))
+    return {
+        "admin": {"address": _address(admin_port)},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": gateway.domain,
+                    "address": _address(port),
+                    "per_connection_buffer_limit_bytes": gateway.buffer_limit,
+                    "filter_chains": [{"filters": [_connection_manager(gateway)]}],
+                }
+            ],
+            "clusters": [
+                *(
+                    _model_cluster(_cluster_name(number), route, resolve(route.backend))
+                    for number, route in routes
+                ),
+                _ratelimit_cluster(ratelimit_port),
+            ],
+        },
+    }
+
+
+def _connection_manager(gateway: Gateway) -> dict[str, Any]:
+    routes = [_route(route, _cluster_name(number)) for number, route in enumerate(gateway.routes)]
+    not_found = {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 404, "body": {"inline_string": NO_ROUTE}},
+    }
+    host = {"name": "demo", "domains": ["*"], "routes": [*routes, not_found]}
+    filters = [
+        _filter("json_to_metadata", "http.json_to_metadata.v3.JsonToMetadata", _json_rules(gateway)),
+        _filter("sse_to_metadata", "http.sse_to_metadata.v3.SseToMetadata", _sse_rules(gateway)),
+        _filter("header_mutation", "http.header_mutation.v3.HeaderMutation", _header_rules()),
+        _filter("ratelimit", "http.ratelimit.v3.RateLimit", _ratelimit_filter(gateway)),
+        _filter("router", "http.router.v3.Router", {"suppress_envoy_headers": True}),
+    ]
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": type_url("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "demo",
+            "generate_request_id": True,
+            "route_config": {"name": "demo", "virtual_hosts": [host]},
+            "http_filters": filters,
+        },
+    }
+
+
+def _filter(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": f"envoy.filters.http.{name}",
+        "typed_config": {"@type": type_url(f"filters.{kind}"), **config},
+    }
+
+
+def _count_rules(gateway: Gateway) -> list[dict[str, Any]]:
+    """One rule for each of llmRequestCosts: this path of the answer into that metadata key."""
+    return [
+        {
+            "selectors": [{"key": step} for step in path],
+            "on_present": {"metadata_namespace": METADATA, "key": key, "type": "NUMBER"},
+        }
+        for key, path in gateway.costs.items()
+    ]
+
+
+def _json_rules(gateway: Gateway) -> dict[str, Any]:
+    model = {"selectors": [{"key": "model"}], "on_present": {"metadata_namespace": METADATA, "key": "model"}}
+    # The filter's own list is the bare `application/json`; many servers and clients add a charset.
+    types = {"allow_content_types_regex": {"regex": "application/json.*"}}
+    rules: dict[str, Any] = {"request_rules": {"rules": [model], **types}}
+    if counts := _count_rules(gateway):
+        rules["response_rules"] = {"rules": counts, **types}
+    return rules
+
+
+def _sse_rules(gateway: Gateway) -> dict[str, Any]:
+    parser = {
+        "name": "json",
+        "typed_config": {
+            "@type": type_url("content_parsers.json.v3.JsonContentParser"),
+            "rules": [{"rule": rule} for rule in _count_rules(gateway)],
+        },
+    }
+    return {"response_rules": {"content_parser": parser, "max_event_size": EVENT_BYTES}}
+
+
+def _header_rules() -> dict[str, Any]:
+    """The headers that AI Gateway's processor sets. What a client sent under these names is overwritten."""
+    values = {
+        MODEL_HEADER: f"%DYNAMIC_METADATA({METADATA}:model)%",
+        "x-ai-eg-original-path": "%REQ(:PATH)%",
+        "x-ai-eg-internal-req-id": "%STREAM_ID%",
+    }
+    mutations = [
+        {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+        for key, value in values.items()
+    ]
+    return {"mutations": {"request_mutations": mutations}}
+
+
+def _ratelimit_filter(gateway: Gateway) -> dict[str, Any]:
+    service = {"transport_api_version": "V3", "grpc_service": {"envoy_grpc": {"cluster_name": "ratelimit"}}}
+    return {
+        "domain": gateway.domain,
+        "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+        "timeout": "5s",
+        "failure_mode_deny": True,
+        "rate_limit_service": service,
+    }
+
+
+def _route(route: Route, cluster: str) -> dict[str, Any]:
+    action: dict[str, Any] = {
+        "cluster": cluster,
+        "timeout": _duration(route.timeout),
+        "host_rewrite_literal": route.backend.host,
+    }
+    if route.idle_timeout is not None:
+        action["idle_timeout"] = _duration(route.idle_timeout)
+    if route.backend.prefix != "v1":
+        pattern = {"pattern": {"regex": "^/v1/"}, "substitution": f"/{route.backend.prefix}/"}
+        action["regex_rewrite"] = pattern
+    if route.retry:
+        action["retry_policy"] = _retry(route)
+    rendered: dict[str, Any] = {
+        "name": route.name,
+        "match": {"prefix": "/", "headers": [_header_match(header) for header in route.headers]},
+        "route": action,
+    }
+    if route.backend.key is not None:
+        header = {"key": "authorization", "value": f"Bearer {route.backend.key}"}
+        rendered["request_headers_to_add"] = [
+            {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ]
+    if route.limits:
+        limits = [
+            entry for rule, limit in enumerate(route.limits) for entry in _rate_limits(route, rule, limit)
+        ]
+        per_route = {"@type": type_url("filters.http.ratelimit.v3.RateLimitPerRoute"), "rate_limits": limits}
+        rendered["typed_per_filter_config"] = {"envoy.filters.http.ratelimit": per_route}
+    return rendered
+
+
+def _rate_limits(route: Route, rule: int, limit: Limit) -> list[dict[str, Any]]:
+    """The check before the request and the charge after the answer (Envoy Gateway, ratelimit.go)."""
+    named = {"generic_key": {"descriptor_key": route.name, "descriptor_value": route.name}}
+    actions = [
+        named,
+        *(_action(header, descriptor_key(rule, match)) for match, header in enumerate(limit.headers)),
+    ]
+    entries: list[dict[str, Any]] = [{"actions": actions, "hits_addend": {"number": limit.request_cost}}]
+    if limit.response_cost:
+        space, key = limit.response_cost
+        cost = {"format": f"%DYNAMIC_METADATA({space}:{key})%"}
+        entries.append({"actions": actions, "hits_addend": cost, "apply_on_stream_done": True})
+    return entries
+
+
+def _action(header: Header, key: str) -> dict[str, Any]:
+    if header.type == "Distinct":
+        return {"request_headers": {"header_name": header.name, "descriptor_key": key}}
+    match = _header_match(Header(header.name, header.type, header.value))
+    value = {
+        "descriptor_key": key,
+        "descriptor_value": key,
+        "expect_match": not header.invert,
+        "headers": [match],
+    }
+    return {"header_value_match": value}
+
+
+def _header_match(header: Header) -> dict[str, Any]:
+    exact = {"exact": header.value}
+    regex = {"safe_regex": {"regex": header.value}}
+    return {"name": header.name, "string_match": regex if header.type == "RegularExpression" else exact}
+
+
+def _retry(route: Route) -> dict[str, Any]:
+    on = route.retry.get("retryOn", {})
+    policy: dict[str, Any] = {
+        "num_retries": route.retry.get("numRetries", 2),
+        "retry_on": ",".join(on.get("triggers", ["connect-failure"])),
+    }
+    if codes := on.get("httpStatusCodes"):
+        policy["retriable_status_codes"] = codes
+    return policy
+
+
+def _model_cluster(name: str, route: Route, port: int) -> dict[str, Any]:
+    cluster: dict[str, Any] = {
+        "name": name,
+        "type": "STATIC",
+        "lb_policy": "LEAST_REQUEST",
+        "connect_timeout": "10s",
+        "load_assignment": _endpoint(name, port),
+    }
+    names = {
+        "maxConnections": "max_connections",
+        "maxPendingRequests": "max_pending_requests",
+        "maxParallelRequests": "max_requests",
+        "maxParallelRetries": "max_retries",
+    }
+    if threshold := {names[key]: value for key, value in route.circuit_breaker.items() if key in names}:
+        cluster["circuit_breakers"] = {"thresholds": [threshold]}
+    return cluster
+
+
+def _ratelimit_cluster(port: int) -> dict[str, Any]:
+    options = "upstreams.http.v3.HttpProtocolOptions"
+    http2 = {"@type": type_url(options), "explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "name": "ratelimit",
+        "type": "STATIC",
+        "typed_extension_protocol_options": {f"envoy.extensions.{options}": http2},
+        "load_assignment": _endpoint("ratelimit", port),
+    }
+
+
+def _cluster_name(number: int) -> str:
+    return f"model-{number}"
+
+
+def _endpoint(cluster: str, port: int) -> dict[str, Any]:
+    return {
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _duration(value: float) -> str:
+    return f"{value:.3f}s"

@@ -1,0 +1,105 @@
+"""The real programs of one run, started in order: model, sidecar, valkey, ratelimit, Envoy."""
+
+import http.client
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo import envoy, pod, ratelimit
+from demo.processes import Processes, listening, python
+from demo.scene import Ports, Scene
+from demo.traffic import Backend, UnsupportedError
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Paths of the real programs and of the model's file."""
+
+    envoy: Path
+    ratelimit: Path
+    valkey: Path
+    model: Path
+
+
+def start(processes: Processes, scene: Scene, ports: Ports, programs: Programs, folder: Path) -> None:
+    """Start everything, and come back when a request would be answered; raises DemoError."""
+    hint = "the model needs about 1 GB of free memory; `make clean` and `make demo` install it anew"
+    serve = python("demo.model_server", "--model", str(programs.model), "--name", scene.model)
+    model = processes.start("model", [*serve, "--port", str(ports.model)], hint=hint)
+    valkey = processes.start(
+        "valkey",
+        [
+            programs.valkey,
+            "--port",
+            str(ports.valkey),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ],
+    )
+    env = pod.mount(scene.sidecar, scene.objects, folder) | {
+        "HOSTNAME": f"{scene.before['metadata']['name']}-demo"
+    }
+    sidecar = processes.start("sidecar", python("sidecar"), env)
+    gateway = processes.start("envoy", _envoy(scene, ports, programs, folder))
+    processes.wait(valkey, lambda: listening(ports.valkey), 20)
+    limits = processes.start("ratelimit", [programs.ratelimit], _ratelimit(scene, ports, folder))
+    processes.wait(limits, lambda: answers(ports.ratelimit_http, "/healthcheck"), 20)
+    processes.wait(gateway, lambda: answers(ports.gateway_admin, "/ready"), 30)
+    processes.wait(model, lambda: answers(ports.model, "/health"), 60)
+    processes.wait(sidecar, lambda: answers(ports.sidecar_admin, "/readyz"), 30)
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether GET on a local port is answered 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _envoy(scene: Scene, ports: Ports, programs: Programs, folder: Path) -> list[str]:
+    def resolve(backend: Backend) -> int:
+        """Every Backend here is the one InferenceService: its Service leads to the sidecar's port."""
+        if not backend.host.startswith(f"{scene.before['metadata']['name']}-"):
+            # The stand-in for DNS knows the demo's own Services only.
+            raise UnsupportedError(f"the Backend's host {backend.host} is not the InferenceService's Service")
+        return ports.sidecar
+
+    config = envoy.bootstrap(
+        scene.gateway,
+        port=ports.gateway,
+        admin_port=ports.gateway_admin,
+        ratelimit_port=ports.ratelimit,
+        resolve=resolve,
+    )
+    file = folder / "envoy.json"
+    file.write_text(json.dumps(config, indent=1))
+    # The binary itself: its Python wrapper would end it with its own parent. No hot restart: no shared memory.
+    return [
+        str(programs.envoy),
+        "-c",
+        str(file),
+        "--disable-hot-restart",
+        "--concurrency",
+        "1",
+        "-l",
+        "warning",
+    ]
+
+
+def _ratelimit(scene: Scene, ports: Ports, folder: Path) -> dict[str, str]:
+    config = folder / "ratelimit" / "config"
+    config.mkdir(parents=True)
+    # JSON is YAML.
+    (config / "demo.yaml").write_text(json.dumps(ratelimit.configuration(scene.gateway), indent=1))
+    return ratelimit.environment(
+        str(config.parent), ports.valkey, ports.ratelimit, ports.ratelimit_http, ports.ratelimit_debug
+    )
