@@ -1,0 +1,1 @@
+"""What the sidecar costs, beside Envoy as a plain proxy, as ratios of one run (`make bench`)."""

@@ -1,0 +1,95 @@
+"""A model server that costs nothing: fixed answers, streams paced by a clock. `python -m benchmarks.mock_server PORT`.
+
+A stream's request says how it is to be answered: `{"stream": true, "chunks": 200, "interval": 0.02}`.
+"""
+
+import asyncio
+import sys
+from typing import cast
+
+import httptools
+import orjson
+import uvloop
+
+_ANSWER = orjson.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "bench",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "word " * 40}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60},
+    }
+)
+_CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "bench"}
+
+
+def _frame(data: bytes) -> bytes:
+    event = b"data: " + data + b"\n\n"
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+def _content(text: str, finish: str | None) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish}
+    return _frame(orjson.dumps({**_CHUNK, "choices": [choice], "padding": "x" * 80}))
+
+
+_ONE = _content(" word", None)
+_END = _content("", "stop")
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._body: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        raw = b"".join(self._body)
+        self._body = []
+        if b'"stream":' not in raw:
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(_ANSWER), _ANSWER)
+            )
+            return
+        asked = orjson.loads(raw)
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        usage = bool((asked.get("stream_options") or {}).get("include_usage"))
+        self._next(asked["chunks"], asked["chunks"], asked["interval"], self._loop.time(), usage)
+
+    def _next(self, left: int, total: int, interval: float, due: float, usage: bool) -> None:
+        if self._transport.is_closing():
+            return
+        if left == 0:
+            out = _END
+            if usage:
+                counts = {"prompt_tokens": 20, "completion_tokens": total, "total_tokens": 20 + total}
+                out += _frame(orjson.dumps({**_CHUNK, "choices": [], "usage": counts}))
+            self._transport.write(out + _frame(b"[DONE]") + b"0\r\n\r\n")
+            return
+        self._transport.write(_ONE)
+        due += interval
+        self._loop.call_at(due, self._next, left - 1, total, interval, due, usage)
+
+
+async def _main(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main(int(sys.argv[1])))
