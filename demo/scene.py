@@ -43,6 +43,37 @@ class Scene:
     objects: tuple[Mapping[str, Any], ...]
     gateway: traffic.Gateway
 
+    @property
+    def limit(self) -> traffic.Limit:
+        """The first rule of the traffic policy: so many tokens for each user."""
+        return self.gateway.routes[0].limits[0]
+
+
+def prepare(ports: Ports) -> Scene:
+    """Inject the guide's InferenceService for these ports and plan its gateway objects; raises DemoError."""
+    before = load("inferenceservice.yaml")
+    # The one thing that this machine adds: its free port instead of the server's own 8080.
+    asked = {**before, "metadata": {**before["metadata"], "annotations": {PORT_ANNOTATION: str(ports.model)}}}
+    settings = SidecarSettings(port=ports.sidecar, admin_port=ports.sidecar_admin)
+    result = injection.run(asked, Facts(sidecar=settings))
+    if not isinstance(result.decision, Inject):
+        raise DemoError(f"the InferenceService is skipped: {result.decision.text}")
+    gateway = load("gateway.yaml")
+    objects = _objects(result.service, gateway)
+    return Scene(
+        before=asked,
+        after=result.obj,
+        patch_operations=len(result.patch),
+        model=result.service.served_models[0],
+        sidecar=pod.sidecar_of(result.obj),
+        objects=objects,
+        gateway=traffic.read(gateway, objects),
+    )
+
+
+def _objects(service: Any, gateway: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(YAML(typ="safe").load_all(HERE.parent / "tests/demo/data/objects.yaml"))
+
 
 def load(name: str) -> dict[str, Any]:
     """A YAML document of this folder."""

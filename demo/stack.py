@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import parts
 from demo import envoy, pod, ratelimit
 from demo.processes import Processes, listening, python
 from demo.scene import Ports, Scene
@@ -19,6 +20,12 @@ class Programs:
     ratelimit: Path
     valkey: Path
     model: Path
+
+
+def fetch() -> Programs:
+    """Where the programs are, made first where they are missing; raises PartError."""
+    parts.require("model", "xllamacpp")
+    return Programs(*(parts.path(name) for name in ("envoy", "ratelimit", "valkey", "model")))
 
 
 def start(processes: Processes, scene: Scene, ports: Ports, programs: Programs, folder: Path) -> None:

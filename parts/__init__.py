@@ -7,6 +7,7 @@
 
 from parts.cache import cache_folder, ensure
 from parts.catalog import PARTS, path
+from parts.kinds import require
 from parts.part import Part, PartError
 
-__all__ = ["PARTS", "Part", "PartError", "cache_folder", "ensure", "path"]
+__all__ = ["PARTS", "Part", "PartError", "cache_folder", "ensure", "path", "require"]
