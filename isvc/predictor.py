@@ -22,6 +22,7 @@ PREDICTIVE = frozenset(
         "mlflow",
         "catboost",
         "autogluon",
+        "tensorrt",
     }
 )
 FRAMEWORKS = (*sorted(PREDICTIVE), "huggingface")

@@ -43,7 +43,7 @@ SHIPPED: tuple[Mapping[str, Any], ...] = (
     ),
     _shipped(
         "kserve-openvino",
-        {"openvino": 0, "huggingface": 0},
+        {"openvino": 1, "huggingface": 0},
         {
             "image": "openvino/model_server",
             "args": ["--model_name={{.Name}}", "--port=9000", "--rest_port=8080"],
