@@ -125,7 +125,11 @@ class ClientConnection(asyncio.Protocol):
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._refusal: Refusal | None = None
-        self._lingering = False
+        # A request whose body is still to be read after its upgrade was declined.
+        self._resumed: Request | None = None
+        # What still comes in is not looked at: it could not be understood, or the connection is closing.
+        self._deaf = False
+        self._closing = False
         self._reading = True
         self._chunked_answer = False
         self._keep_alive = True
@@ -271,7 +275,7 @@ class ClientConnection(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel(data)
             return
-        if self._lingering:
+        if self._deaf:
             return
         if self._incoming is None:
             self._head_size += len(data)
@@ -337,6 +341,9 @@ class ClientConnection(asyncio.Protocol):
         self._stop_head_timer()
         headers, self._headers = self._headers, []
         target, self._target = self._target, b""
+        if self._resumed is not None:
+            self._incoming, self._resumed = self._resumed, None
+            return
         version = self._parser.get_http_version()
         head = RequestHead(
             self._parser.get_method(),
@@ -399,7 +406,9 @@ class ClientConnection(asyncio.Protocol):
                 expects = head.http_1_1
         if size > self._limits.max_header_bytes:
             raise _too_large(self._limits.max_header_bytes)
-        if hosts > 1 or (hosts == 0 and head.http_1_1):
+        if hosts == 0 and not head.http_1_1:
+            head.headers.append((b"host", b"localhost"))  # it goes on in HTTP/1.1, where one is needed
+        elif hosts != 1:
             raise bad_request("A request has exactly one Host header.", code="invalid_http")
         if head.method == b"CONNECT":
             raise Refusal(405, "invalid_request_error", "CONNECT is not served here.")
@@ -431,6 +440,10 @@ class ClientConnection(asyncio.Protocol):
             self._linger()
         elif self._queue:
             self._begin(self._queue.popleft())
+        elif self._refusal is not None:
+            self.answered = False
+            self.refuse(self._refusal)
+            self._linger()
         elif self.draining:
             self.transport.close()
         if not self._queue:
@@ -440,23 +453,26 @@ class ClientConnection(asyncio.Protocol):
         """The bytes cannot be understood: answer, where none is under way, and close."""
         self._refusal = refusal
         self._stop_head_timer()
-        self._queue.clear()
-        if self._task is not None:
-            if self.answered:
-                self.abort()
-                return
-            self.refuse(refusal)
-            self._task.cancel()
-        else:
+        if self._current is None:
             self.answered = False
             self.refuse(refusal)
-        self._linger()
+            self._linger()
+        elif self._current is not self._incoming:
+            # The bad bytes come after requests that are being answered: those first.
+            self._deaf = True
+        elif self.answered:
+            self.abort()
+        else:
+            self.refuse(refusal)
+            if self._task is not None:
+                self._task.cancel()
+            self._linger()
 
     def _linger(self) -> None:
         """Close so that the answer arrives: a close with unread bytes would be a reset that takes it away."""
-        if self.transport is None or self.transport.is_closing() or self._lingering:
+        if self.transport is None or self.transport.is_closing() or self._closing:
             return
-        self._lingering = True
+        self._deaf = self._closing = True
         self._read(True)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -468,14 +484,27 @@ class ClientConnection(asyncio.Protocol):
             self._head_timer = None
 
     def _after_upgrade(self, data: bytes) -> None:
-        """The parser stops behind a request to upgrade. WebSocket: what follows is the tunnel's. Any other upgrade
-        is declined by not answering it, and HTTP/1.1 goes on."""
+        """The parser stops behind a head that asks to upgrade. WebSocket: what follows is the tunnel's. Any other
+        upgrade is declined by not answering it, and HTTP/1.1 goes on, with this request's body first."""
         request = self._queue[-1] if self._queue else self._current
-        if request is not None and request.head.upgrades_to_websocket:
-            if data:
+        if request is None:
+            return
+        if request.head.upgrades_to_websocket:
+            if request.length != 0:
+                self._reject(bad_request("A WebSocket handshake has no body.", code="invalid_http"))
+            elif data:
                 request.chunks.append(data)
             return
         self._parser = httptools.HttpRequestParser(self)
+        if request.length != 0:
+            request.complete = False
+            self._resumed = request
+            length = (
+                b"transfer-encoding: chunked"
+                if request.length is None
+                else b"content-length: %d" % request.length
+            )
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: -\r\n%b\r\n\r\n" % length)
         if data:
             self.data_received(data)
 

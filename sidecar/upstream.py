@@ -235,6 +235,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- httptools' callbacks
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            # Bytes behind the answer are nobody's: they end the connection, lest they pass for the next answer.
+            self._keep_alive = False
+
     def on_status(self, status: bytes) -> None:
         self._reason += status
 
@@ -243,6 +248,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            return
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []
         reason, self._reason = self._reason, b""
@@ -271,7 +278,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._waiter.set_result(self._head)
 
     def on_body(self, body: bytes) -> None:
-        if not self._head_only:
+        if not self._head_only and not self.complete:
             self._pending.append(body)
 
     def on_message_complete(self) -> None:

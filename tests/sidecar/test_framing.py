@@ -202,7 +202,6 @@ def test_interim_answers_are_kept_from_an_http_1_0_client(client: Client, upstre
     assert client.response().interim == []
 
 
-@pytest.mark.xfail(strict=True, reason="the request goes on in HTTP/1.1 without a Host")
 def test_an_http_1_0_client_need_not_name_a_host(client: Client, upstream: Upstream) -> None:
     """The model server is spoken to in HTTP/1.1, where a Host is mandatory."""
     upstream.answer(answer(b"ok"))
@@ -305,7 +304,6 @@ _HOP_BY_HOP = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="the body beside a declined Upgrade is read as the next request")
 @pytest.mark.parametrize("target", [CHAT, "/other"])
 def test_hop_by_hop_headers_of_the_client_end_here(client: Client, upstream: Upstream, target: str) -> None:
     upstream.answer(json_answer(REPLY))
@@ -433,7 +431,6 @@ def test_an_upgrade_to_http_2_is_not_taken_up(client: Client, upstream: Upstream
     assert upstream.only.header(b"upgrade") is None
 
 
-@pytest.mark.xfail(strict=True, reason="the body beside a declined Upgrade is read as the next request")
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "TLS/1.0"])
 def test_a_body_beside_a_declined_upgrade_is_no_request(
     client: Client, upstream: Upstream, upgrade: str
@@ -554,7 +551,6 @@ def test_what_follows_a_refused_request_is_not_read(sidecar: Sidecar, upstream: 
     assert upstream.heads == []
 
 
-@pytest.mark.xfail(strict=True, reason="the refusal of the second takes the place of the first one's answer")
 def test_a_good_request_before_a_bad_one_is_answered(client: Client, upstream: Upstream) -> None:
     upstream.answer(answer(b"ok"))
     client.send(b"GET /good HTTP/1.1\r\nhost: m\r\n\r\nGET /bad HTTP/1.1\r\nhost : m\r\n\r\n")
@@ -756,7 +752,6 @@ def test_a_bad_chunk_in_an_answer_breaks_it(client: Client, upstream: Upstream) 
         client.response()
 
 
-@pytest.mark.xfail(strict=True, reason="what follows the answer is appended to it, beyond its length")
 def test_bytes_after_an_answer_do_not_become_the_next_one(client: Client, upstream: Upstream) -> None:
     upstream.answer(json_answer(REPLY) + answer(b"injected"), json_answer({"n": 2}))
     client.post(CHAT, BODY)
