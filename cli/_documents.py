@@ -4,7 +4,6 @@ A document is parsed for reading and, when a JSON Patch is to be shown in it, ed
 order. What cannot be read is an InputError that names file, document and line.
 """
 
-import copy
 import datetime
 import io
 import json
@@ -54,7 +53,8 @@ class Document:
         head, body, tail = _frame(self.text)
         if _is_json(body):
             return head + dump(after) + tail
-        yaml, tree = _yaml_like(body), copy.deepcopy(self._tree)
+        yaml = _yaml_like(body)
+        tree = yaml.load(body)  # anew: a copy of a parsed tree forgets how its numbers were written
         apply(tree, operations)
         if plain(tree) != after:  # an anchor that is used twice, or a merge key: write the data itself
             tree = after

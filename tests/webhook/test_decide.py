@@ -152,6 +152,20 @@ def test_server_that_reads_port_is_skipped_in_knative_until_its_port_is_named() 
     assert isinstance(run(_object(_custom(tgi), port="8080"), KNATIVE).decision, Inject)
 
 
+@pytest.mark.parametrize(
+    ("image", "arg", "variable"),
+    [
+        ("vllm/vllm-openai:v1", "--api-key=s", "VLLM_API_KEY"),
+        ("ghcr.io/huggingface/text-generation-inference:3", "--api-key=s", "API_KEY"),
+        ("ghcr.io/ggml-org/llama.cpp:server", "--api-key-file=/k", "LLAMA_API_KEY"),
+    ],
+)
+def test_server_with_a_key_of_its_own_is_skipped(image: str, arg: str, variable: str) -> None:
+    assert _reason(_object(_custom(image, arg))) is Reason.SERVER_API_KEY
+    secret = {"name": variable, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    assert _reason(_object(_custom(image, env=[secret]))) is Reason.SERVER_API_KEY
+
+
 def test_server_with_a_key_of_its_own_is_injected_with_open_access() -> None:
     obj = _object(_custom("vllm/vllm-openai:v1", "--api-key=s"), access="open")
     assert isinstance(run(obj).decision, Inject)
