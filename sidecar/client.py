@@ -7,6 +7,8 @@ rest is refused here.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
@@ -132,6 +134,7 @@ class ClientConnection(asyncio.Protocol):
         self._closing = False
         self._reading = True
         self._chunked_answer = False
+        self._until_close = False
         self._keep_alive = True
         self._can_write = True
         self.draining = False
@@ -164,6 +167,7 @@ class ClientConnection(asyncio.Protocol):
                 headers.append((b"transfer-encoding", b"chunked"))
                 self._chunked_answer = True
             else:
+                self._until_close = True
                 keep = False
         if not keep:
             headers.append((b"connection", b"close"))
@@ -222,8 +226,13 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Break the connection, so that a cut answer cannot pass for a whole one."""
-        if self.transport is not None:
-            self.transport.abort()
+        if self.transport is None:
+            return
+        if self._until_close:
+            # The end of the connection is the end of the answer: only a reset tells that it is not.
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     @property
     def writable(self) -> bool:

@@ -93,14 +93,22 @@ async def _stream_up(
             head_only=head.method == b"HEAD",
             on_interim=connection.interim,
         )
-        while not request.complete or request.chunks:
-            data = await request.next_chunk(proxy.settings.body_timeout)
-            if data:
-                await upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-        if chunked:
-            await upstream.write(b"0\r\n\r\n")
-        async with asyncio.timeout(proxy.settings.upstream_timeout):
-            return upstream, await upstream.response()
+        sending = asyncio.ensure_future(_send_body(upstream, request, proxy.settings.body_timeout))
+        answering = asyncio.ensure_future(upstream.response())
+        try:
+            # A server may answer, with an error, before it has read everything.
+            await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not answering.done():
+                sending.result()
+                async with asyncio.timeout(proxy.settings.upstream_timeout):
+                    await answering
+            if not sending.done():
+                upstream.close_after()
+            return upstream, answering.result()
+        finally:
+            sending.cancel()
+            answering.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
     except TimeoutError:
         upstream.abort()
         proxy.pool.release(upstream)
@@ -109,6 +117,16 @@ async def _stream_up(
         upstream.abort()
         proxy.pool.release(upstream)
         raise
+
+
+async def _send_body(upstream: UpstreamConnection, request: Request, timeout: float) -> None:  # noqa: ASYNC109
+    chunked = request.length is None
+    while not request.complete or request.chunks:
+        data = await request.next_chunk(timeout)
+        if data:
+            await upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+    if chunked:
+        await upstream.write(b"0\r\n\r\n")
 
 
 async def _answer(

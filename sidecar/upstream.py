@@ -67,6 +67,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._error: Exception | None = None
         self._until_close = False
         self._keep_alive = True
+        self._may_keep = True
         self.complete = False
         self.busy = False
         self.received = False
@@ -118,6 +119,10 @@ class UpstreamConnection(asyncio.Protocol):
         elif self.transport is not None:
             self.transport.resume_reading()
 
+    def close_after(self) -> None:
+        """This request was not sent whole: no other can follow it."""
+        self._may_keep = False
+
     def detach(self) -> None:
         """Nobody takes the body any more."""
         self._sink = None
@@ -150,6 +155,7 @@ class UpstreamConnection(asyncio.Protocol):
         return (
             self.complete
             and self._keep_alive
+            and self._may_keep
             and self.transport is not None
             and not self.transport.is_closing()
         )
