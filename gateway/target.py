@@ -1,0 +1,89 @@
+"""What the objects are made for: one InferenceService with its settings, reduced to what they say."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway import names
+from gateway.facts import Facts, Placement
+from gateway.models import Model, public_names
+from isvc import Access, InferenceService, Limit, Mode, Settings
+from isvc.names import DATA_PORT
+
+AGENT_PORT = 9081
+"""KServe's agent, which stands in front of the pod where logger or batcher are set (KServe 0.20, agent_injector.go)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One InferenceService as the gateway sees it.
+
+    `pods` is KServe's `app` label of the predictor's pods and None in Knative, where KServe's own address leads to
+    them; `host` and `port` are where the gateway sends its requests. `uid` is "" before the object is stored.
+    `backend_namespace`: where Backend and what hangs on it stand; `name` everything's there, `route` the route's.
+    """
+
+    isvc: str
+    namespace: str
+    uid: str
+    models: tuple[Model, ...]
+    pods: str | None
+    host: str
+    port: int
+    limit: Limit | None
+    limit_by: str
+    access: Access
+    backend_namespace: str
+    name: str
+    route_namespace: str
+    route: str
+
+
+def target_of(service: InferenceService, settings: Settings, facts: Facts) -> Target:
+    """The target that an InferenceService is behind this Gateway."""
+    standard = service.mode is Mode.STANDARD
+    host, port = _own_service(service, facts) if standard else _knative_address(service, facts)
+    cross = facts.placement is Placement.CROSS and facts.gateway.namespace != service.namespace
+    route_namespace = facts.gateway.namespace if cross else service.namespace
+    # AI Gateway 0.3 knows no backend of another namespace; a Backend's host may be anywhere.
+    away = cross and not facts.capabilities.backend_namespace
+    beside_model = names.beside_model(service.name)
+    beside_gateway = names.beside_gateway(service.namespace, service.name)
+    return Target(
+        isvc=service.name,
+        namespace=service.namespace,
+        uid=service.uid,
+        models=public_names(
+            service.served_models, namespace=service.namespace, isvc=service.name, taken=facts.taken
+        ),
+        pods=f"isvc.{names.predictor_service(service.name, service.predictor_name)}" if standard else None,
+        host=host,
+        port=port,
+        limit=settings.limit,
+        limit_by=settings.limit_by,
+        access=_access(service, settings),
+        backend_namespace=route_namespace if away else service.namespace,
+        name=beside_gateway if away else beside_model,
+        route_namespace=route_namespace,
+        route=beside_gateway if cross else beside_model,
+    )
+
+
+def _own_service(service: InferenceService, facts: Facts) -> tuple[str, int]:
+    """Our headless Service: each pod is an endpoint of its own to Envoy, so that requests spread over GPU pods."""
+    sidecar = (service.sidecar and service.sidecar.number("TOKEN_METER_PORT")) or DATA_PORT
+    port = AGENT_PORT if service.logger or service.batcher else sidecar
+    return f"{names.service(service.name)}.{service.namespace}.svc.{facts.cluster_domain}", port
+
+
+def _knative_address(service: InferenceService, facts: Facts) -> tuple[str, int]:
+    """Where KServe says that the service is; before it says so, where KServe 0.20 puts it."""
+    fallback = f"http://{service.name}.{service.namespace}.svc.{facts.cluster_domain}"
+    url = urlsplit(service.address or fallback)
+    return url.hostname or urlsplit(fallback).netloc, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _access(service: InferenceService, settings: Settings) -> Access:
+    """A sidecar that is there asks for the key or does not, whatever the namespace says since."""
+    if service.sidecar:
+        return Access.GATEWAY if "TOKEN_METER_API_KEY_FILE" in service.sidecar.env else Access.OPEN
+    return Access.OPEN if service.transformer else settings.access
