@@ -143,6 +143,10 @@ class Peer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def finish_sending(self) -> None:
+        """Send the end of the stream and go on reading."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Close with RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -152,7 +156,7 @@ class Peer:
         return self._socket.recv(65536)
 
 
-Script = Callable[[Peer, Received], None]
+Script = Callable[[Peer, Received], object]
 
 
 @dataclass
