@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import httptools
 
 from sidecar.errors import Refusal, bad_request
-from sidecar.messages import Headers, RequestHead, ResponseHead, end_to_end, serialise
+from sidecar.messages import Headers, RequestHead, ResponseHead, dropping, end_to_end, serialise
 
 # What waits for a slow reader, per connection, before the model server is not read any further.
 _WRITE_HIGH = 64 * 1024
@@ -24,6 +24,7 @@ _WRITE_LOW = 16 * 1024
 # Body that waits to be passed on; more stops the socket.
 _BODY_HIGH = 256 * 1024
 _LINGER_SECONDS = 2.0
+_FRAMED_ANEW = dropping(b"content-length")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -159,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
         if bodiless or length == head.length:
             headers = end_to_end(head.headers)
         else:
-            headers = end_to_end(head.headers, b"content-length")
+            headers = end_to_end(head.headers, _FRAMED_ANEW)
             if length is not None:
                 headers.append((b"content-length", str(length).encode()))
         if length is None and not bodiless:

@@ -11,7 +11,7 @@ from sidecar.client import ClientConnection, Request
 from sidecar.endpoints import STREAMS_CHUNKS, Endpoint
 from sidecar.errors import Refusal
 from sidecar.forward import BodyForwarder, Transform, read_some
-from sidecar.messages import Headers, ResponseHead, end_to_end, request_message
+from sidecar.messages import Headers, ResponseHead, dropping, end_to_end, request_message
 from sidecar.record import CountedBy, Outcome, Record
 from sidecar.request_body import Ask, RequestBody, read_request
 from sidecar.stream import ChunkStream, Delivery
@@ -20,6 +20,9 @@ from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
 
+# What is set anew on the way to the server; the key is the gateway's and ours.
+_OURS = dropping(b"content-length", b"accept-encoding", b"expect")
+_OURS_WITH_KEY = _OURS | {b"authorization"}
 _AUDIO = frozenset({Endpoint.AUDIO_TRANSCRIPTIONS, Endpoint.AUDIO_TRANSLATIONS})
 # An error's body is read whole up to here, to see whether another way of asking would do.
 _ERROR_LIMIT = 256 * 1024
@@ -197,10 +200,7 @@ class Exchange:
 
     def _headers(self, length: int) -> Headers:
         head = self._request.head
-        drop = [b"content-length", b"accept-encoding", b"expect"]
-        if self._proxy.access.guarded:
-            drop.append(b"authorization")
-        headers = end_to_end(head.headers, *drop)
+        headers = end_to_end(head.headers, _OURS_WITH_KEY if self._proxy.access.guarded else _OURS)
         headers.append((b"accept-encoding", b"identity"))
         headers.append((b"content-length", b"%d" % length))
         return headers

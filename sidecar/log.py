@@ -35,10 +35,8 @@ class Log:
         if len(self._lines) >= _MOST_LINES:
             self.lost += 1
             return
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._lines.append(
-            orjson.dumps({"time": time, "event": event, **fields}, option=orjson.OPT_APPEND_NEWLINE)
-        )
+        line = {"time": datetime.now(UTC), "event": event, **fields}
+        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_later(_FLUSH_SECONDS, self._flush)

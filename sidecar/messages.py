@@ -19,6 +19,11 @@ HOP_BY_HOP = frozenset(
     )
 )
 
+# What Connection may say of itself, and what a client may not make us drop with it: it frames or routes the message.
+_NEVER_NAMED = frozenset(
+    (b"close", b"keep-alive", b"host", b"content-length", b"content-type", b"authorization")
+)
+
 
 @dataclass(slots=True)
 class RequestHead:
@@ -89,14 +94,17 @@ def connection_options(headers: Headers) -> set[bytes]:
     }
 
 
-def end_to_end(headers: Headers, *drop: bytes) -> Headers:
-    """The headers that are passed on, in their order, without those named in `drop` (lower case)."""
-    dropped = HOP_BY_HOP.union(drop)
-    options = connection_options(headers) - {b"close", b"keep-alive"}
-    if options:
-        # A client may not make us drop what frames or routes the message.
-        dropped = dropped.union(options - {b"host", b"content-length", b"content-type", b"authorization"})
-    return [(name, value) for name, value in headers if name.lower() not in dropped]
+def dropping(*names: bytes) -> frozenset[bytes]:
+    """The hop-by-hop headers and these (lower case), for `end_to_end`."""
+    return HOP_BY_HOP.union(names)
+
+
+def end_to_end(headers: Headers, dropped: frozenset[bytes] = HOP_BY_HOP) -> Headers:
+    """The headers that are passed on, in their order: without `dropped`, and without what Connection names."""
+    passed = [header for header in headers if header[0].lower() not in dropped]
+    if len(passed) != len(headers) and (named := connection_options(headers) - _NEVER_NAMED):
+        passed = [header for header in passed if header[0].lower() not in named]
+    return passed
 
 
 def serialise(first_line: bytes, headers: Headers) -> bytes:

@@ -11,19 +11,20 @@ import orjson
 from sidecar.client import ClientConnection, Request
 from sidecar.errors import Refusal
 from sidecar.forward import read_some
-from sidecar.messages import end_to_end, request_message
+from sidecar.messages import dropping, end_to_end, request_message
 from sidecar.upstream import UpstreamLost, UpstreamTimeout
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
 
 _LIMIT = 1024 * 1024
+_OURS = dropping(b"accept-encoding", b"expect", b"content-length")
 
 
 async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) -> None:
     """Answer with the server's list, translated where it has to be."""
     headers = [
-        *end_to_end(request.head.headers, b"accept-encoding", b"expect", b"content-length"),
+        *end_to_end(request.head.headers, _OURS),
         (b"accept-encoding", b"identity"),
     ]
     given = request.head.path.removesuffix(b"/models")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sidecar.client import ClientConnection, Request
 from sidecar.errors import Refusal
 from sidecar.forward import BodyForwarder
-from sidecar.messages import Headers, ResponseHead, end_to_end, request_message
+from sidecar.messages import Headers, ResponseHead, dropping, end_to_end, request_message
 from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # A request with a body no larger than this goes out in one piece, and again if its connection was closing.
 _SMALL = 256 * 1024
+_FRAMED_ANEW = dropping(b"expect", b"content-length")
 
 
 async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) -> None:
@@ -65,7 +66,7 @@ async def tunnel(proxy: "Proxy", connection: ClientConnection, request: Request)
 
 
 def _headers(request: Request) -> Headers:
-    headers = end_to_end(request.head.headers, b"expect", b"content-length")
+    headers = end_to_end(request.head.headers, _FRAMED_ANEW)
     declared = request.head.get(b"content-length") is not None
     if declared or (request.complete and request.length is None):
         headers.append(
@@ -83,7 +84,7 @@ async def _stream_up(
     head = request.head
     upstream = await proxy.pool.acquire(fresh=True)
     chunked = request.length is None
-    headers = end_to_end(head.headers, b"expect", b"content-length")
+    headers = end_to_end(head.headers, _FRAMED_ANEW)
     headers.append(
         (b"transfer-encoding", b"chunked") if chunked else (b"content-length", b"%d" % (request.length or 0))
     )

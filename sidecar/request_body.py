@@ -13,7 +13,7 @@ from sidecar.json_scan import Member, ScanError, Scanner, scan, with_member
 
 # A smaller body is parsed whole; of a larger one only the top-level members are read.
 PARSE_LIMIT = 64 * 1024
-_NAMES = ("model", "stream", "stream_options", "n")
+_NAMES = {name: b'"%b"' % name.encode() for name in ("model", "stream", "stream_options", "n")}
 # An escape that could spell one of the letters of those names: another way to write a name twice.
 _ESCAPED_LETTERS = (b"\\u005", b"\\u006", b"\\u007")
 
@@ -118,8 +118,8 @@ def _parse(raw: bytes) -> Mapping[str, Any]:
         raise _no_json(str(error)) from None
     if not isinstance(value, dict):
         raise _no_json("it is no object")
-    if any(raw.count(b'"%b"' % name.encode()) > 1 for name in _NAMES) or any(
-        part in raw for part in _ESCAPED_LETTERS
+    if (b"\\u00" in raw and any(part in raw for part in _ESCAPED_LETTERS)) or any(
+        name in value and raw.count(quoted) > 1 for name, quoted in _NAMES.items()
     ):
         _check_doubles(scan(raw))
     return value
