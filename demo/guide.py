@@ -15,6 +15,7 @@ COMPLETIONS = "/v1/completions"
 KIB = 1024
 LIMIT_HEADERS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 
+BEGINNING = "The sea is"
 # A table's rule: Gemma reads sixteen of these as one token, so the prompt is long in bytes and quick to read.
 RULE = "─" * 16
 LONG_PROMPT = 200 * KIB
@@ -25,19 +26,19 @@ MOST_REQUESTS = 60
 
 def chat(client: Client, model: str) -> Answer:
     """One question, one answer with its usage."""
-    question = "Name three colours of the rainbow."
+    question = "What is the capital of France?"
     return _usage(_ok(client.post(CHAT, _chat(model, question, max_tokens=32))), "the chat")
 
 
 def stream(client: Client, model: str, each: Callable[[str], None]) -> Streamed:
     """A streamed chat whose client does not ask for usage; it and the gateway get it all the same."""
-    answer = client.stream(CHAT, _chat(model, "Write a short story about a lighthouse.", max_tokens=48), each)
+    answer = client.stream(CHAT, _chat(model, "How does a rainbow form?", max_tokens=64), each)
     return _streamed(answer, "the stream")
 
 
 def completion(client: Client, model: str, each: Callable[[str], None]) -> Streamed:
     """A streamed /v1/completions, which AI Gateway alone charges with nothing where no usage is asked for."""
-    body = {"model": model, "prompt": "The sea is", "max_tokens": 24, **_STEADY}
+    body = {"model": model, "prompt": BEGINNING, "max_tokens": 24, **_STEADY}
     return _streamed(client.stream(COMPLETIONS, body, each), "the streamed completion")
 
 
@@ -54,11 +55,9 @@ def long_prompt(client: Client, model: str) -> tuple[int, Answer]:
 
 def long_answer(client: Client, model: str) -> Answer:
     """An answer of over 100 KiB: each token with its twenty likeliest ones."""
-    body = _chat(model, "Write a short poem about rain.", max_tokens=84) | {
-        "logprobs": True,
-        "top_logprobs": 20,
-    }
-    answer = _usage(_ok(client.post(CHAT, body | {"ignore_eos": True})), "the long answer")
+    body = _chat(model, "Write a long poem about rain.", max_tokens=84)
+    body |= {"logprobs": True, "top_logprobs": 20, "stop": [], "ignore_eos": True}
+    answer = _usage(_ok(client.post(CHAT, body)), "the long answer")
     if answer.size < LONG_ANSWER:
         raise DemoError(f"the long answer has only {answer.size} bytes, not {LONG_ANSWER}")
     return answer
@@ -94,8 +93,8 @@ def until_refused(client: Client, model: str, each: Callable[[int, str], None]) 
     )
 
 
-# The same words in every run.
-_STEADY: Mapping[str, Any] = {"temperature": 0, "seed": 1}
+# The same words in every run, and none of the next question that a base model goes on with.
+_STEADY: Mapping[str, Any] = {"temperature": 0, "seed": 1, "frequency_penalty": 0.8, "stop": ["\n\n", "\nQ:"]}
 
 
 def _chat(model: str, question: str, max_tokens: int) -> dict[str, Any]:

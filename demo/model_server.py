@@ -32,6 +32,8 @@ def parameters(model: str, name: str, port: int, threads: int) -> CommonParams:
     params.n_threads_http = 8
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
+    # Threads that spin while they wait would take the processor from the programs beside them.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
     params.chat_template = CHAT_TEMPLATE
     params.endpoint_metrics = True
     params.verbosity = 0
@@ -45,7 +47,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="the GGUF file")
     parser.add_argument("--name", required=True, help="the served name")
     parser.add_argument("--port", required=True, type=int)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     server = Server(parameters(args.model, args.name, args.port, args.threads))
     print(f"serving {args.name} on {server.listening_address}", flush=True)

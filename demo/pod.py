@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.processes import DemoError
+from demo.traffic import Backend, UnsupportedError
 
 CONTAINER = "token-meter"
 Object = Mapping[str, Any]
@@ -58,6 +59,19 @@ def mount(sidecar: Sidecar, objects: Iterable[Object], folder: Path) -> dict[str
             for key, value in env.items()
         }
     return env
+
+
+def target_port(backend: Backend, objects: Iterable[Object]) -> int:
+    """Where a Backend's host and port lead: the demo's DNS and kube-proxy, which know the Services of the objects."""
+    for item in objects:
+        metadata = item["metadata"]
+        if item["kind"] == "Service" and backend.host.startswith(
+            f"{metadata['name']}.{metadata['namespace']}.svc"
+        ):
+            for port in item["spec"]["ports"]:
+                if port["port"] == backend.port:
+                    return int(port.get("targetPort", port["port"]))
+    raise UnsupportedError(f"no Service among the objects is {backend.host}:{backend.port}")
 
 
 def _data(secret: Object) -> dict[str, bytes]:

@@ -4,7 +4,8 @@ import difflib
 import io
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from ruamel.yaml import YAML
@@ -35,10 +36,17 @@ class Report:
         """Text of a program or a model, indented."""
         self._line(textwrap.indent(text, "   "))
 
-    def piece(self, text: str) -> None:
-        """A piece of a streamed answer, at once."""
-        self._stream.write(text.replace("\n", "\n   "))
-        self._stream.flush()
+    @contextmanager
+    def streaming(self, begin: str = "") -> Iterator[Callable[[str], None]]:
+        """A streamed answer: what this gives writes each piece of it at once."""
+
+        def piece(text: str) -> None:
+            self._stream.write(text.replace("\n", "\n   "))
+            self._stream.flush()
+
+        piece(f"   {begin}")
+        yield piece
+        self._line("")
 
     def diff(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """What changes between two objects, as YAML."""

@@ -94,15 +94,13 @@ def _guide(report: Report, prepared: Scene, ports: Ports) -> Outcome:
     report.say(_usage(chat.usage))
 
     report.step("alice streams, without asking for usage")
-    report.piece("   ")
-    stream = guide.stream(alice, model, report.piece)
-    report.piece("\n")
+    with report.streaming() as piece:
+        stream = guide.stream(alice, model, piece)
     report.say(f"{stream.chunks} chunks; {_usage(stream.usage)}")
 
     report.step("alice streams /v1/completions, where AI Gateway alone charges nothing")
-    report.piece("   The sea is")
-    completion = guide.completion(alice, model, report.piece)
-    report.piece("\n")
+    with report.streaming(guide.BEGINNING) as piece:
+        completion = guide.completion(alice, model, piece)
     report.say(f"{completion.chunks} chunks; {_usage(completion.usage)}")
 
     report.step("Bodies that a gateway's default buffer of 32 KiB refuses")

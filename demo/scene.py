@@ -1,5 +1,6 @@
 """What is played, before anything runs: the InferenceService, its injected form, the gateway objects made from it."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+import isvc
 from demo import pod, traffic
 from demo.processes import DemoError
+from gateway.facts import Facts as ClusterFacts
+from gateway.facts import Placement
+from gateway.plan import plan
 from webhook import injection
 from webhook.plan import Facts, Inject, SidecarSettings
 
@@ -59,7 +64,8 @@ def prepare(ports: Ports) -> Scene:
     if not isinstance(result.decision, Inject):
         raise DemoError(f"the InferenceService is skipped: {result.decision.text}")
     gateway = load("gateway.yaml")
-    objects = _objects(result.service, gateway)
+    # Read again: the objects lead to the port that the injected one says.
+    objects = planned(isvc.read(result.obj), gateway, secrets.token_urlsafe(32))
     return Scene(
         before=asked,
         after=result.obj,
@@ -71,8 +77,20 @@ def prepare(ports: Ports) -> Scene:
     )
 
 
-def _objects(service: Any, gateway: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(YAML(typ="safe").load_all(HERE.parent / "tests/demo/data/objects.yaml"))
+def planned(
+    service: isvc.InferenceService, gateway: Mapping[str, Any], key: str
+) -> tuple[Mapping[str, Any], ...]:
+    """The gateway objects of an injected InferenceService behind this Gateway, as the controller plans them."""
+    metadata = gateway["metadata"]
+    admits = (
+        gateway["spec"]["listeners"][0].get("allowedRoutes", {}).get("namespaces", {}).get("from", "Same")
+    )
+    facts = ClusterFacts(
+        gateway=isvc.GatewayRef(metadata["namespace"], metadata["name"]),
+        placement=Placement.LOCAL if admits == "All" else Placement.CROSS,
+        key=key,
+    )
+    return plan(service, isvc.resolve(service.annotations, {}, {}), facts).objects
 
 
 def load(name: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import parts
 from demo import envoy, pod, ratelimit
 from demo.processes import Processes, listening, python
 from demo.scene import Ports, Scene
-from demo.traffic import Backend, UnsupportedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +72,12 @@ def answers(port: int, path: str) -> bool:
 
 
 def _envoy(scene: Scene, ports: Ports, programs: Programs, folder: Path) -> list[str]:
-    def resolve(backend: Backend) -> int:
-        """Every Backend here is the one InferenceService: its Service leads to the sidecar's port."""
-        if not backend.host.startswith(f"{scene.before['metadata']['name']}-"):
-            # The stand-in for DNS knows the demo's own Services only.
-            raise UnsupportedError(f"the Backend's host {backend.host} is not the InferenceService's Service")
-        return ports.sidecar
-
     config = envoy.bootstrap(
         scene.gateway,
         port=ports.gateway,
         admin_port=ports.gateway_admin,
         ratelimit_port=ports.ratelimit,
-        resolve=resolve,
+        resolve=lambda backend: pod.target_port(backend, scene.objects),
     )
     file = folder / "envoy.json"
     file.write_text(json.dumps(config, indent=1))
