@@ -118,7 +118,7 @@ def _objects(document: Document) -> Iterator[tuple[_Path, Mapping[str, Any]]]:
             f"{document.where()}: this is not a Kubernetes object; remove it or correct the file"
         )
     items = value.get("items")
-    if value.get("kind", "").endswith("List") and isinstance(items, list):
+    if str(value.get("kind")).endswith("List") and isinstance(items, list):
         for i, item in enumerate(items):
             if isinstance(item, Mapping):
                 yield ("items", i), item
@@ -142,12 +142,14 @@ def _namespace(
     objects: Sequence[Mapping[str, Any]], obj: Mapping[str, Any], default: str
 ) -> Mapping[str, Any]:
     """The metadata of the object's Namespace where that is in the input, else nothing."""
-    name = (obj.get("metadata") or {}).get("namespace") or default
-    for other in objects:
-        if other.get("kind") == "Namespace" and (other.get("metadata") or {}).get("name") == name:
-            metadata: Mapping[str, Any] = other["metadata"]
-            return metadata
-    return {}
+    name = _member(obj, "metadata").get("namespace") or default
+    namespaces = (_member(other, "metadata") for other in objects if other.get("kind") == "Namespace")
+    return next((metadata for metadata in namespaces if metadata.get("name") == name), {})
+
+
+def _member(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = parent.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _facts(
@@ -155,10 +157,10 @@ def _facts(
 ) -> Facts:
     return Facts(
         # Asking for injection by hand is opting in; a Namespace in the input can only narrow it.
-        injection=(namespace.get("labels") or {}).get(INJECTION_LABEL, "enabled"),
+        injection=_member(namespace, "labels").get(INJECTION_LABEL, "enabled"),
         default_mode=_MODES[args.mode],
         default_namespace=args.namespace,
-        namespace_annotations=namespace.get("annotations") or {},
+        namespace_annotations={key: str(text) for key, text in _member(namespace, "annotations").items()},
         serving_runtimes=[*runtimes, *SHIPPED_RUNTIMES],
         sidecar=SidecarSettings(image=args.image),
     )

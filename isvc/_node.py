@@ -23,7 +23,10 @@ class Node:
 
     def nodes(self, key: str) -> "tuple[Node, ...]":
         """The objects of the list under `key`."""
-        return tuple(_as_node(item, (*self.path, key, i)) for i, item in enumerate(self._list(key)))
+        items = self._list(key)
+        if None in items:
+            raise Malformed((*self.path, key, items.index(None)), "must be an object, is null")
+        return tuple(_as_node(item, (*self.path, key, i)) for i, item in enumerate(items))
 
     def text(self, key: str) -> str | None:
         """The string under `key`."""

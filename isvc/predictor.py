@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from isvc._node import Node
+from isvc.errors import Malformed
 from isvc.flags import expand
 from isvc.runtimes import Runtime
 
@@ -116,7 +117,11 @@ def _env(container: Node) -> dict[str, str | None]:
 
 def ports(container: Node) -> tuple[Port, ...]:
     """What the container declares in `ports`."""
-    return tuple(
-        Port(p.number("containerPort") or 0, p.text("name") or "", p.text("protocol") or "TCP")
-        for p in container.nodes("ports")
-    )
+    return tuple(_port(entry) for entry in container.nodes("ports"))
+
+
+def _port(entry: Node) -> Port:
+    number = entry.number("containerPort")
+    if number is None:
+        raise Malformed((*entry.path, "containerPort"), "must be set")
+    return Port(number, entry.text("name") or "", entry.text("protocol") or "TCP")

@@ -69,7 +69,7 @@ def find(
     predictor_model.go GetSupportingRuntimes). Versions and protocols are not compared: they rarely decide
     between OpenAI servers.
     """
-    nodes = [Node(raw) for raw in (SHIPPED if runtimes is None else runtimes)]
+    nodes = [_node(raw) for raw in (SHIPPED if runtimes is None else runtimes)]
     cluster = [node for node in nodes if node.text("kind") == "ClusterServingRuntime"]
     local = [node for node in nodes if node not in cluster and _namespace(node, namespace) == namespace]
     for scope in (local, cluster):
@@ -81,6 +81,12 @@ def find(
         if chosen:
             return _runtime(chosen[0])
     return None
+
+
+def _node(raw: Mapping[str, Any]) -> Node:
+    """The raw runtime, its name at the head of its paths: an error in it is not one of the InferenceService."""
+    kind, name = raw.get("kind"), Node(raw).node("metadata").text("name")
+    return Node(raw, (f"{kind}/{name}",))
 
 
 def _namespace(runtime: Node, default: str) -> str:

@@ -188,9 +188,14 @@ def _containers(pod: Node) -> tuple[Node, ...]:
 
 
 def _sidecar(pod: Node) -> Sidecar | None:
-    """Our container, known by its name and a variable that only we set."""
+    """Our container, known by its name and a variable that only we set.
+
+    The lists that an injection adds to are read here as well, so that a wrong one is found before it is edited.
+    """
+    pod.nodes("volumes")
     for container in _containers(pod):
         if container.text("name") == CONTAINER:
+            container.nodes("volumeMounts")
             env = {entry.text("name") or "": entry.text("value") or "" for entry in container.nodes("env")}
             if "TOKEN_METER_UPSTREAM" in env:
                 return Sidecar(container.path, env)

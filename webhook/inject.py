@@ -75,9 +75,15 @@ def _lead_through_sidecar(server: _Object, plan: Plan) -> None:
 def _name_port_by_number(server: _Object, name: str | None, number: int) -> None:
     for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
         for handler in ("httpGet", "tcpSocket"):
-            target = (server.get(probe) or {}).get(handler)
-            if name and target and target.get("port") == name:
+            target = _member(_member(server, probe), handler)
+            if name and target.get("port") == name:
                 target["port"] = number
+
+
+def _member(parent: _Object, key: str) -> _Object:
+    """The object under `key`, an empty one where there is none."""
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _watch_model(server: _Object, plan: Plan) -> None:
@@ -92,7 +98,7 @@ def _follow(sidecar: _Object, plan: Plan) -> None:
     """Bring a sidecar that is there up to the ISVC's present fields, and leave all else as it is."""
     env = _list(sidecar, "env")
     for variable in FOLLOWING:
-        entry = next((entry for entry in env if entry["name"] == variable), None)
+        entry = next((entry for entry in env if entry.get("name") == variable), None)
         value = plan.env.get(variable)
         if value is None:
             if entry:
@@ -105,7 +111,7 @@ def _follow(sidecar: _Object, plan: Plan) -> None:
 
 def _give_key(predictor: _Object, plan: Plan) -> None:
     """Mount the key where access is the gateway's alone; where it is open, take our mount and volume away."""
-    sidecar = next(c for c in predictor[_LISTS[plan.strategy]] if c["name"] == names.CONTAINER)
+    sidecar = next(c for c in predictor[_LISTS[plan.strategy]] if c.get("name") == names.CONTAINER)
     for parent, key, wanted in (
         (sidecar, "volumeMounts", key_mount()),
         (predictor, "volumes", plan.key_secret and key_volume(plan.key_secret)),

@@ -1,12 +1,14 @@
 """Injection: nothing of the user's is lost, once is enough, and a change of the user's is followed."""
 
+import contextlib
 import copy
 from typing import Any
 
 import jsonpatch
 from hypothesis import given
+from hypothesis import strategies as st
 
-from isvc import Mode
+from isvc import Malformed, Mode
 from tests.webhook.services import SERVICES
 from webhook.injection import run
 from webhook.plan import Facts, Inject, SidecarSettings
@@ -111,6 +113,38 @@ def test_traffic_goes_to_the_sidecar_and_from_there_to_the_server(obj: dict[str,
 def test_reapplying_the_users_own_file_gives_the_same_object(obj: dict[str, Any]) -> None:
     """A plain replace sends the object without the sidecar: the result is what is stored already."""
     assert run(copy.deepcopy(obj)).obj == run(obj).obj
+
+
+_KEYS = (
+    "name image model containers initContainers args env ports containerPort readinessProbe tcpSocket port"
+    " volumes volumeMounts value"
+)
+_JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(0, 9999),
+        st.sampled_from(["token-meter", "kserve-container", "vllm"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(_KEYS.split()), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(_JSON, SERVICES)
+def test_any_object_is_injected_skipped_or_refused_as_malformed(junk: Any, obj: dict[str, Any]) -> None:
+    predictor = obj["spec"]["predictor"]
+    server = predictor.get("model", predictor.get("huggingface")) or predictor.get("containers", [{}])[0]
+    for target in (obj["spec"], predictor, server):
+        for key in _KEYS.split():
+            broken = copy.deepcopy(target.get(key))
+            target[key] = junk
+            with contextlib.suppress(Malformed):
+                result = run(obj)
+                assert run(result.obj).patch == []
+            target[key] = broken
 
 
 def test_user_port_put_back_by_server_side_apply_is_taken_again() -> None:
