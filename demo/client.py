@@ -23,6 +23,15 @@ class Answer:
         return dict(self.body.get("usage") or {}) if isinstance(self.body, dict) else {}
 
     @property
+    def message(self) -> str:
+        """What an error says: OpenAI's `error.message`, else the body as it is."""
+        match self.body:
+            case {"error": {"message": str(message)}}:
+                return message
+            case body:
+                return str(body)
+
+    @property
     def text(self) -> str:
         """The first choice's text."""
         choice = self.body["choices"][0]

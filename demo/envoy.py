@@ -125,7 +125,9 @@ def _header_rules() -> dict[str, Any]:
         "x-ai-eg-original-path": "%REQ(:PATH)%",
         "x-ai-eg-internal-req-id": "%STREAM_ID%",
     }
-    mutations = [
+    # Removed first: a header whose value cannot be had (no model in the body) would stay as the client sent it.
+    mutations: list[dict[str, Any]] = [{"remove": key} for key in values]
+    mutations += [
         {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
         for key, value in values.items()
     ]

@@ -63,6 +63,16 @@ def long_answer(client: Client, model: str) -> Answer:
     return answer
 
 
+def refused(client: Client, model: str, status: int) -> Answer:
+    """A chat that must be answered with this status."""
+    answer = client.post(CHAT, _chat(model, "Hello", max_tokens=1))
+    if answer.status != status:
+        raise DemoError(
+            f"a request that had to be answered {status} was answered {answer.status}: {answer.body}"
+        )
+    return answer
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """One user's way into the limit: (tokens, x-ratelimit-remaining) of each answer, and the refusal."""

@@ -109,6 +109,12 @@ def _guide(report: Report, prepared: Scene, ports: Ports) -> Outcome:
     answer = guide.long_answer(carol, model)
     report.say(f"carol's answer of {answer.size:,} bytes arrives whole; {_usage(answer.usage)}")
 
+    report.step("Ways that lead nowhere")
+    answer = guide.refused(Client(ports.sidecar), model, 401)
+    report.say(f"past the gateway, straight to the pod: {answer.status} {answer.message}")
+    answer = guide.refused(alice, "gpt-unknown", 404)
+    report.say(f"a model that no route has: {answer.status} {answer.message}")
+
     report.step("alice goes on until her limit")
     spent = guide.until_refused(
         alice, model, lambda tokens, left: report.show(f"200  {tokens} tokens  x-ratelimit-remaining: {left}")

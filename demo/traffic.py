@@ -249,6 +249,6 @@ def bytes_of(quantity: str | int) -> int:
 def seconds(duration: str) -> float:
     """A Gateway API duration (`1h`, `5m30s`, `600s`, `250ms`) in seconds."""
     parts = re.findall(r"(\d+)(ms|h|m|s)", duration)
-    if "".join(number + unit for number, unit in parts) != duration:
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise UnsupportedError(f"the duration {duration}")
     return sum(int(number) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[unit] for number, unit in parts)
