@@ -159,7 +159,7 @@ class Peer:
 Script = Callable[[Peer, Received], object]
 
 
-@dataclass
+@dataclass(repr=False)
 class Upstream:
     """The server; `answer` says what it does with each request from now on."""
 
@@ -177,6 +177,9 @@ class Upstream:
         self._scripts: list[Script] = []
         self._lock = threading.Lock()
         self.start()
+
+    def __repr__(self) -> str:
+        return f"<upstream at {self.port}, {len(self.received)} requests>"
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""

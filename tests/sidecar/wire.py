@@ -100,5 +100,5 @@ def events(body: bytes) -> list[Any]:
         data = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
         if data:
             text = b"\n".join(data).decode()
-            found.append("[DONE]" if text == "[DONE]" else json.loads(text))
+            found.append("[DONE]" if text.strip() == "[DONE]" else json.loads(text))
     return found
