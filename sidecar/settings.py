@@ -1,6 +1,7 @@
 """What the injection tells the sidecar: environment variables named TOKEN_METER_*, read once."""
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "TOKEN_METER_"
+_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)$")
 _MIB = 1024 * 1024
 
 
@@ -102,7 +104,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
-        if name.startswith(PREFIX) and value != ""
+        if name.startswith(PREFIX) and value != "" and not _is_service_link(name, value)
     }
     try:
         return Settings.model_validate(given)
@@ -111,6 +113,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             _explain(".".join(map(str, item["loc"])), item["msg"], item["type"]) for item in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from None
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Kubernetes sets such variables for each Service of the namespace, also for one called token-meter-x."""
+    return bool(_SERVICE_LINK.search(name)) or value.startswith(("tcp://", "udp://", "sctp://"))
 
 
 def _explain(field: str, message: str, kind: str) -> str:
