@@ -30,14 +30,16 @@ class Model:
 def public_names(
     served: Iterable[str], *, namespace: str, isvc: str, taken: Collection[str]
 ) -> tuple[Model, ...]:
-    """Each served name once, with the first public name that is free."""
-    own: dict[str, Model] = {}
-    for name in dict.fromkeys(served):
-        choices = (name, f"{namespace}/{name}", f"{namespace}/{isvc}/{name}")
+    """Each served name once, with the first public name that is free; a served name is never lost to another."""
+    names = dict.fromkeys(served)
+    models: dict[str, Model] = {}
+    for name in names:
         # The last holds both namespace and InferenceService: nobody else can have asked for it.
-        public = next((c for c in choices if c not in taken and c not in own), choices[-1])
-        own[public] = Model(public, name)
-    return tuple(own.values())
+        choices = (name, f"{namespace}/{name}", f"{namespace}/{isvc}/{name}")
+        free = (c for c in choices if c not in taken and (c == name or c not in names))
+        public = next(free, choices[-1])
+        models[public] = Model(public, name)
+    return tuple(models.values())
 
 
 Rule = tuple[Model, ...]
