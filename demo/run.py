@@ -171,8 +171,8 @@ curl -N http://127.0.0.1:{ports.gateway}{url} -H 'x-user-id: dave' -d '{body}, "
 # past the gateway: refused
 curl -i http://127.0.0.1:{ports.sidecar}{url} -d '{body}}}'
 # the sidecar's and the model's counters
-curl -s http://127.0.0.1:{ports.sidecar_admin}/metrics | grep ^token_meter_tokens_total
-curl -s http://127.0.0.1:{ports.model}/metrics | grep ^llamacpp:.*tokens.*total
+curl -s http://127.0.0.1:{ports.sidecar_admin}/metrics | grep '^token_meter_tokens_total'
+curl -s http://127.0.0.1:{ports.model}/metrics | grep '^llamacpp:.*tokens.*_total'
 # configuration and logs
 ls {folder}"""
     )

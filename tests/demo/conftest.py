@@ -1,11 +1,12 @@
 """The guide's gateway objects, and one real run of the demo for all tests that look at it."""
 
 import copy
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,20 @@ def living_in(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """`token-meter demo --json`, once."""
-    folder = tmp_path_factory.mktemp("run").resolve()
+    """`token-meter demo --json`, once, also where several workers run the tests."""
+    own = tmp_path_factory.mktemp("run").resolve()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _finished(own)
+    shared = tmp_path_factory.getbasetemp().parent
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = shared / "demo.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(asdict(_finished(own))))
+        return Finished(**json.loads(kept.read_text()))
+
+
+def _finished(folder: Path) -> Finished:
     done = subprocess.run(
         [*DEMO, "--json"],
         capture_output=True,
@@ -86,6 +99,5 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         cwd=REPOSITORY,
         check=False,
     )
-    return Finished(
-        done.returncode, done.stdout, done.stderr, [*living_in(folder), *map(str, folder.iterdir())]
-    )
+    left = [*living_in(folder), *map(str, folder.iterdir())]
+    return Finished(done.returncode, done.stdout, done.stderr, left)

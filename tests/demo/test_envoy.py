@@ -50,11 +50,11 @@ def test_golden_ratelimit(gateway: dict[str, Any], objects: Objects) -> None:
 
 def test_envoy_itself_accepts_the_configuration() -> None:
     command = [
-        parts.path("envoy"),
+        str(parts.path("envoy")),
         "--mode",
         "validate",
         "-c",
-        GOLDEN / "envoy.json",
+        str(GOLDEN / "envoy.json"),
         "--disable-hot-restart",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
