@@ -43,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
     except DemoError as error:
         _say(str(error))
         return 1
+    except BrokenPipeError:
+        # `| head`: nobody reads on, not even what Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         _say("stopped; everything that was started has ended")
         return 130

@@ -9,8 +9,8 @@ Pure: it renders a dictionary and starts nothing.
 from collections.abc import Callable
 from typing import Any
 
-from demo.ratelimit import descriptor_key
-from demo.traffic import MODEL_HEADER, Backend, Gateway, Header, Limit, Route
+from demo.envoy_routes import route_to, type_url
+from demo.traffic import CIRCUIT_BREAKER, MODEL_HEADER, Backend, Gateway, Route
 
 METADATA = "io.envoy.ai_gateway"
 # AI Gateway 1.1, the HTTPRouteFilter of its catch-all rule.
@@ -21,7 +21,6 @@ NO_ROUTE = (
 EVENT_BYTES = 1024 * 1024
 """The longest SSE event whose usage is still read; Envoy's own default of 8 KiB is too short for logprobs."""
 
-type_url = "type.googleapis.com/envoy.extensions.{}".format
 Resolve = Callable[[Backend], int]
 """Which local port plays a Backend's host: the demo's DNS, Service and kube-proxy."""
 
@@ -54,7 +53,7 @@ def bootstrap(
 
 
 def _connection_manager(gateway: Gateway) -> dict[str, Any]:
-    routes = [_route(route, _cluster_name(number)) for number, route in enumerate(gateway.routes)]
+    routes = [route_to(route, _cluster_name(number)) for number, route in enumerate(gateway.routes)]
     not_found = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": NO_ROUTE}},
@@ -145,83 +144,6 @@ def _ratelimit_filter(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _route(route: Route, cluster: str) -> dict[str, Any]:
-    action: dict[str, Any] = {
-        "cluster": cluster,
-        "timeout": _duration(route.timeout),
-        "host_rewrite_literal": route.backend.host,
-    }
-    if route.idle_timeout is not None:
-        action["idle_timeout"] = _duration(route.idle_timeout)
-    if route.backend.prefix != "v1":
-        pattern = {"pattern": {"regex": "^/v1/"}, "substitution": f"/{route.backend.prefix}/"}
-        action["regex_rewrite"] = pattern
-    if route.retry:
-        action["retry_policy"] = _retry(route)
-    rendered: dict[str, Any] = {
-        "name": route.name,
-        "match": {"prefix": "/", "headers": [_header_match(header) for header in route.headers]},
-        "route": action,
-    }
-    if route.backend.key is not None:
-        header = {"key": "authorization", "value": f"Bearer {route.backend.key}"}
-        rendered["request_headers_to_add"] = [
-            {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        ]
-    if route.limits:
-        limits = [
-            entry for rule, limit in enumerate(route.limits) for entry in _rate_limits(route, rule, limit)
-        ]
-        per_route = {"@type": type_url("filters.http.ratelimit.v3.RateLimitPerRoute"), "rate_limits": limits}
-        rendered["typed_per_filter_config"] = {"envoy.filters.http.ratelimit": per_route}
-    return rendered
-
-
-def _rate_limits(route: Route, rule: int, limit: Limit) -> list[dict[str, Any]]:
-    """The check before the request and the charge after the answer (Envoy Gateway, ratelimit.go)."""
-    named = {"generic_key": {"descriptor_key": route.name, "descriptor_value": route.name}}
-    actions = [
-        named,
-        *(_action(header, descriptor_key(rule, match)) for match, header in enumerate(limit.headers)),
-    ]
-    entries: list[dict[str, Any]] = [{"actions": actions, "hits_addend": {"number": limit.request_cost}}]
-    if limit.response_cost:
-        space, key = limit.response_cost
-        cost = {"format": f"%DYNAMIC_METADATA({space}:{key})%"}
-        entries.append({"actions": actions, "hits_addend": cost, "apply_on_stream_done": True})
-    return entries
-
-
-def _action(header: Header, key: str) -> dict[str, Any]:
-    if header.type == "Distinct":
-        return {"request_headers": {"header_name": header.name, "descriptor_key": key}}
-    match = _header_match(Header(header.name, header.type, header.value))
-    value = {
-        "descriptor_key": key,
-        "descriptor_value": key,
-        "expect_match": not header.invert,
-        "headers": [match],
-    }
-    return {"header_value_match": value}
-
-
-def _header_match(header: Header) -> dict[str, Any]:
-    exact = {"exact": header.value}
-    regex = {"safe_regex": {"regex": header.value}}
-    return {"name": header.name, "string_match": regex if header.type == "RegularExpression" else exact}
-
-
-def _retry(route: Route) -> dict[str, Any]:
-    on = route.retry.get("retryOn", {})
-    policy: dict[str, Any] = {
-        "num_retries": route.retry.get("numRetries", 2),
-        "retry_on": ",".join(on.get("triggers", ["connect-failure"])),
-    }
-    if codes := on.get("httpStatusCodes"):
-        policy["retriable_status_codes"] = codes
-    return policy
-
-
 def _model_cluster(name: str, route: Route, port: int) -> dict[str, Any]:
     cluster: dict[str, Any] = {
         "name": name,
@@ -230,13 +152,7 @@ def _model_cluster(name: str, route: Route, port: int) -> dict[str, Any]:
         "connect_timeout": "10s",
         "load_assignment": _endpoint(name, port),
     }
-    names = {
-        "maxConnections": "max_connections",
-        "maxPendingRequests": "max_pending_requests",
-        "maxParallelRequests": "max_requests",
-        "maxParallelRetries": "max_retries",
-    }
-    if threshold := {names[key]: value for key, value in route.circuit_breaker.items() if key in names}:
+    if threshold := {CIRCUIT_BREAKER[key]: value for key, value in route.circuit_breaker.items()}:
         cluster["circuit_breakers"] = {"thresholds": [threshold]}
     return cluster
 
@@ -265,7 +181,3 @@ def _endpoint(cluster: str, port: int) -> dict[str, Any]:
 
 def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def _duration(value: float) -> str:
-    return f"{value:.3f}s"

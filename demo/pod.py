@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from demo.processes import DemoError
-from demo.traffic import Backend, UnsupportedError
+from demo.traffic import Backend
+from demo.values import UnsupportedError
 
 CONTAINER = "token-meter"
 Object = Mapping[str, Any]

@@ -13,7 +13,7 @@ from demo.outcome import Counts, Outcome
 from demo.processes import DemoError, Processes, free_ports, running
 from demo.report import Report
 from demo.scene import Ports, Scene
-from demo.traffic import UnsupportedError
+from demo.values import UnsupportedError
 
 SETTLE = 10.0
 """Seconds that the last charge may take to arrive: Envoy sends it when the answer has ended."""
@@ -41,8 +41,10 @@ def play(report: Report, done: Done, keep: bool = False) -> None:
         except (OSError, http.client.HTTPException, DemoError) as error:
             # A child that has died is the better explanation.
             processes.check()
-            raise (
-                error if isinstance(error, DemoError) else DemoError(f"a request failed: {error!r}")
+            if isinstance(error, DemoError | BrokenPipeError):  # the latter: nobody reads our own output on
+                raise
+            raise DemoError(
+                f"a request failed: {error!r}\nTo do: run it again; if it stays, please report it"
             ) from error
 
 

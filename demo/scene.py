@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 import isvc
 from demo import pod, traffic
+from demo.objects import read
 from demo.processes import DemoError
 from gateway.facts import Facts as ClusterFacts
 from gateway.facts import Placement
@@ -73,7 +74,7 @@ def prepare(ports: Ports) -> Scene:
         model=result.service.served_models[0],
         sidecar=pod.sidecar_of(result.obj),
         objects=objects,
-        gateway=traffic.read(gateway, objects),
+        gateway=read(gateway, objects),
     )
 
 

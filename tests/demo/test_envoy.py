@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 import parts
-from demo import envoy, ratelimit, traffic
-from demo.traffic import UnsupportedError, bytes_of, seconds
+from demo import envoy, ratelimit
+from demo.objects import read
+from demo.values import UnsupportedError, bytes_of, seconds
 from tests.demo.conftest import Objects
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def rendered(gateway: dict[str, Any], objects: Objects) -> dict[str, Any]:
-    read = traffic.read(gateway, objects)
+    found = read(gateway, objects)
     return envoy.bootstrap(
-        read, port=10080, admin_port=19000, ratelimit_port=8081, resolve=lambda backend: 9180
+        found, port=10080, admin_port=19000, ratelimit_port=8081, resolve=lambda backend: 9180
     )
 
 
@@ -45,7 +46,7 @@ def test_golden_envoy(gateway: dict[str, Any], objects: Objects) -> None:
 
 
 def test_golden_ratelimit(gateway: dict[str, Any], objects: Objects) -> None:
-    golden("ratelimit.json", ratelimit.configuration(traffic.read(gateway, objects)))
+    golden("ratelimit.json", ratelimit.configuration(read(gateway, objects)))
 
 
 def test_envoy_itself_accepts_the_configuration() -> None:
@@ -65,7 +66,7 @@ def test_the_limit_follows_the_traffic_policy(gateway: dict[str, Any], objects: 
     rules = objects.spec("BackendTrafficPolicy")["rateLimit"]["global"]["rules"]
     rules[0]["limit"] = {"requests": 7, "unit": "Day"}
     rules[0]["clientSelectors"][0]["headers"][0]["name"] = "x-tenant-id"
-    tree = ratelimit.configuration(traffic.read(gateway, objects))["descriptors"][0]["descriptors"]
+    tree = ratelimit.configuration(read(gateway, objects))["descriptors"][0]["descriptors"]
     assert tree[0]["descriptors"][0]["rate_limit"] == {"unit": "day", "requests_per_unit": 7}
     check, charge, *_ = limits(route(gateway, objects))
     assert check["actions"][1] == {
@@ -91,7 +92,7 @@ def test_a_request_is_checked_at_no_cost_and_charged_when_its_answer_has_ended(
 def test_without_a_limit_no_request_is_counted(gateway: dict[str, Any], objects: Objects) -> None:
     del objects.spec("BackendTrafficPolicy")["rateLimit"]
     assert "typed_per_filter_config" not in route(gateway, objects)
-    assert ratelimit.configuration(traffic.read(gateway, objects))["descriptors"] == []
+    assert ratelimit.configuration(read(gateway, objects))["descriptors"] == []
 
 
 @pytest.mark.parametrize("field", ["stringData", "data"])
@@ -149,7 +150,7 @@ def test_a_schema_prefix_becomes_the_servers_path(gateway: dict[str, Any], objec
 
 def test_a_route_of_another_gateway_is_not_played(gateway: dict[str, Any], objects: Objects) -> None:
     objects.spec("AIGatewayRoute")["parentRefs"][0]["name"] = "another"
-    assert traffic.read(gateway, objects).routes == ()
+    assert read(gateway, objects).routes == ()
 
 
 def override(objects: Objects) -> None:
@@ -168,6 +169,24 @@ def local(objects: Objects) -> None:
     objects.spec("BackendTrafficPolicy")["rateLimit"]["type"] = "Local"
 
 
+def balancer(objects: Objects) -> None:
+    objects.spec("BackendTrafficPolicy")["loadBalancer"] = {"type": "RoundRobin"}
+
+
+def mutation(objects: Objects) -> None:
+    objects.spec("AIGatewayRoute")["rules"][0]["backendRefs"][0]["headerMutation"] = {"remove": ["x"]}
+
+
+def early_headers(objects: Objects) -> None:
+    objects.spec("ClientTrafficPolicy")["headers"] = {"earlyRequestHeaders": {"remove": ["x-user-id"]}}
+
+
+def encrypted(objects: Objects) -> None:
+    objects.append(
+        {"kind": "BackendTLSPolicy", "metadata": {"name": "t", "namespace": "kserve-test"}, "spec": {}}
+    )
+
+
 def lost_backend(objects: Objects) -> None:
     objects.remove(objects["Backend"])
 
@@ -183,6 +202,10 @@ def lost_secret(objects: Objects) -> None:
         (cel, "llmRequestCosts of type CEL"),
         (shared, "shared: true"),
         (local, "a rate limit of type Local"),
+        (balancer, "BackendTrafficPolicy: loadBalancer"),
+        (mutation, "a backendRef of AIGatewayRoute: headerMutation"),
+        (early_headers, "ClientTrafficPolicy: headers"),
+        (encrypted, "TLS to the backend"),
         (
             lost_backend,
             "Backend kserve-test/token-meter-llama3-1b is named by another object and is not there",
@@ -195,7 +218,7 @@ def test_what_envoys_filters_cannot_do_is_said(
 ) -> None:
     change(objects)
     with pytest.raises(UnsupportedError, match=message):
-        traffic.read(gateway, objects)
+        read(gateway, objects)
 
 
 @pytest.mark.parametrize(

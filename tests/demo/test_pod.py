@@ -10,7 +10,8 @@ from demo import pod
 from demo.counters import model_tokens, sidecar_tokens
 from demo.processes import DemoError
 from demo.ratelimit import charged
-from demo.traffic import Backend, UnsupportedError
+from demo.traffic import Backend
+from demo.values import UnsupportedError
 from tests.demo.conftest import Objects
 
 ENV = {

@@ -1,6 +1,8 @@
 """Child processes of the demo: watched while it runs, ended whatever happens."""
 
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +94,9 @@ def test_waiting_too_long_says_so(tmp_path: Path) -> None:
             processes.wait(child, lambda: False, 0)
 
 
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None, reason="setpriv (util-linux) ties children to their parent"
+)
 def test_children_end_when_their_parent_is_killed_outright(tmp_path: Path) -> None:
     script = """
 import pathlib, sys, time
@@ -109,8 +114,6 @@ with running(pathlib.Path(sys.argv[1])) as processes:
     # Nobody of ours is its parent any more: what is seen here is that it goes, soon.
     fd = os.pidfd_open(pid) if alive(pid) else None
     if fd is not None:
-        import select
-
         gone, _, _ = select.select([fd], [], [], 20)
         os.close(fd)
         assert gone
