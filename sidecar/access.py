@@ -4,6 +4,7 @@ import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 
 from sidecar.errors import Refusal
 from sidecar.messages import RequestHead
@@ -76,6 +77,10 @@ class Access:
     def guarded(self) -> bool:
         """Whether a key is asked for; then it is not passed on to the model."""
         return self._keys is not None
+
+    def carries_key(self, head: RequestHead) -> bool:
+        """Whether the request has one of our keys with it, which must not be passed on."""
+        return self._keys is not None and _matches(_bearer(head), self._keys.keys(monotonic()))
 
     def admit(self, head: RequestHead, now: float) -> Caller:
         """The caller; a Refusal: 401 without the right key, 503 while there is no key to compare with."""

@@ -414,6 +414,8 @@ class ClientConnection(asyncio.Protocol):
                 if value.lower() != b"100-continue":
                     raise Refusal(417, "invalid_request_error", "Expect may only ask for 100-continue.")
                 expects = head.http_1_1
+        if head.upgrades_to_websocket and length:
+            raise bad_request("A WebSocket handshake has no body.", code="invalid_http")
         if size > self._limits.max_header_bytes:
             raise _too_large(self._limits.max_header_bytes)
         if hosts == 0 and not head.http_1_1:
@@ -500,9 +502,7 @@ class ClientConnection(asyncio.Protocol):
         if request is None:
             return
         if request.head.upgrades_to_websocket:
-            if request.length != 0:
-                self._reject(bad_request("A WebSocket handshake has no body.", code="invalid_http"))
-            elif data:
+            if data:
                 request.chunks.append(data)
             return
         self._parser = httptools.HttpRequestParser(self)
@@ -525,6 +525,8 @@ def _too_large(limit: int) -> Refusal:
 
 def _origin_form(target: bytes) -> bytes:
     """The target as a server takes it; absolute form loses its scheme and host (RFC 9112, section 3.2.2)."""
+    if b"#" in target:
+        raise bad_request("The request's target must not have a fragment.", code="invalid_http")
     if target.startswith(b"/") or target == b"*":
         return target
     scheme, mark, rest = target.partition(b"://")

@@ -15,7 +15,7 @@ from sidecar.messages import Headers, ResponseHead, dropping, end_to_end, reques
 from sidecar.record import CountedBy, Outcome, Record
 from sidecar.request_body import Ask, RequestBody, read_request
 from sidecar.stream import ChunkStream, Delivery
-from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout
+from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout, no_answer
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
@@ -84,16 +84,8 @@ class Exchange:
         arrived = monotonic()
         try:
             answer = await self._ask(body)
-        except UpstreamTimeout as error:
-            record.outcome = Outcome.UPSTREAM_TIMEOUT
-            raise Refusal(
-                504, "upstream_timeout", f"The model gave no answer: {error}.", code="upstream_timeout"
-            ) from None
-        except UpstreamLost as error:
-            record.outcome = Outcome.UPSTREAM_ERROR
-            raise Refusal(
-                502, "upstream_error", f"The model gave no answer: {error}.", code="upstream_error"
-            ) from None
+        except (UpstreamLost, UpstreamTimeout) as error:
+            raise self._broken(error) from None
         finally:
             self._forget()
         record.overhead = max(record.sent - arrived, 0.0)
@@ -321,14 +313,11 @@ class Exchange:
         if isinstance(reader, EventReader) and reader.error:
             self._record.outcome = Outcome.UPSTREAM_ERROR
 
-    def _broken(self, error: Exception) -> Refusal:
-        """An answer that has begun and cannot be ended."""
+    def _broken(self, error: UpstreamLost | UpstreamTimeout) -> Refusal:
+        """No answer, or one that has begun and cannot be ended."""
         timeout = isinstance(error, UpstreamTimeout)
         self._record.outcome = Outcome.UPSTREAM_TIMEOUT if timeout else Outcome.UPSTREAM_ERROR
-        kind = "upstream_timeout" if timeout else "upstream_error"
-        return Refusal(
-            504 if timeout else 502, kind, f"The model's answer was lost on its way: {error}.", code=kind
-        )
+        return no_answer(error)
 
 
 class Answer:

@@ -60,6 +60,7 @@ class RequestHead:
         upgrade = self.get(b"upgrade")
         return (
             upgrade is not None
+            and self.method == b"GET"
             and upgrade.lower() == b"websocket"
             and b"upgrade" in connection_options(self.headers)
         )

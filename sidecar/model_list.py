@@ -9,24 +9,23 @@ from typing import TYPE_CHECKING
 import orjson
 
 from sidecar.client import ClientConnection, Request
-from sidecar.errors import Refusal
 from sidecar.forward import read_some
 from sidecar.messages import dropping, end_to_end, request_message
-from sidecar.upstream import UpstreamLost, UpstreamTimeout
+from sidecar.upstream import UpstreamLost, UpstreamTimeout, no_answer
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
 
 _LIMIT = 1024 * 1024
 _OURS = dropping(b"accept-encoding", b"expect", b"content-length")
+_OURS_WITH_KEY = _OURS | {b"authorization"}
 
 
 async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) -> None:
     """Answer with the server's list, translated where it has to be."""
-    headers = [
-        *end_to_end(request.head.headers, _OURS),
-        (b"accept-encoding", b"identity"),
-    ]
+    keyed = proxy.access.carries_key(request.head)
+    headers = end_to_end(request.head.headers, _OURS_WITH_KEY if keyed else _OURS)
+    headers.append((b"accept-encoding", b"identity"))
     given = request.head.path.removesuffix(b"/models")
     try:
         for base in proxy.base_paths(given):
@@ -38,10 +37,8 @@ async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) 
                 proxy.pool.release(upstream)
             if head.status != 404:
                 break
-    except UpstreamTimeout as error:
-        raise Refusal(504, "upstream_timeout", f"The model server gave no answer: {error}.") from None
-    except UpstreamLost as error:
-        raise Refusal(502, "upstream_error", f"The model server gave no answer: {error}.") from None
+    except (UpstreamLost, UpstreamTimeout) as error:
+        raise no_answer(error) from None
     translated = translate(body) if head.status == 200 else None
     answer = body if translated is None else translated
     connection.start(head, length=len(answer), first=answer)

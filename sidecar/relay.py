@@ -1,13 +1,13 @@
 """What is not metered: relayed as it is, body and all, as fast as both sides take it."""
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from sidecar.client import ClientConnection, Request
-from sidecar.errors import Refusal
 from sidecar.forward import BodyForwarder
 from sidecar.messages import Headers, ResponseHead, dropping, end_to_end, request_message
-from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout
+from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout, no_answer
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
@@ -25,18 +25,12 @@ async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) 
         if request.complete and request.size <= _SMALL:
             body = b"".join(request.chunks)
             request.chunks = []
-            message = request_message(head.method, head.target, _headers(request), body)
+            message = request_message(head.method, head.target, _headers(proxy, request), body)
             upstream, answer = await proxy.open(message, head_only=head_only, on_interim=connection.interim)
         else:
             upstream, answer = await _stream_up(proxy, connection, request)
-    except UpstreamTimeout as error:
-        raise Refusal(
-            504, "upstream_timeout", f"The model server gave no answer: {error}.", code="upstream_timeout"
-        ) from None
-    except UpstreamLost as error:
-        raise Refusal(
-            502, "upstream_error", f"The model server gave no answer: {error}.", code="upstream_error"
-        ) from None
+    except (UpstreamLost, UpstreamTimeout) as error:
+        raise no_answer(error) from None
     try:
         await _answer(proxy, connection, upstream, answer, head_only=head_only)
     finally:
@@ -46,15 +40,16 @@ async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) 
 async def tunnel(proxy: "Proxy", connection: ClientConnection, request: Request) -> None:
     """A switch to WebSocket: asked of the server, and if it agrees both sides speak through us as they like."""
     head = request.head
-    headers = end_to_end(head.headers)
+    if proxy.access.guarded:
+        # What is said in there is not metered: it is the gateway's to open.
+        proxy.access.admit(head, monotonic())
+    headers = _passed_on(proxy, request)
     headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
     message = request_message(head.method, head.target, headers)
     try:
         upstream, answer = await proxy.open(message)
     except (UpstreamLost, UpstreamTimeout) as error:
-        raise Refusal(
-            502, "upstream_error", f"The model server gave no answer: {error}.", code="upstream_error"
-        ) from None
+        raise no_answer(error) from None
     try:
         if answer.status != 101:
             await _answer(proxy, connection, upstream, answer, head_only=False)
@@ -65,8 +60,14 @@ async def tunnel(proxy: "Proxy", connection: ClientConnection, request: Request)
         proxy.pool.release(upstream)
 
 
-def _headers(request: Request) -> Headers:
-    headers = end_to_end(request.head.headers, _FRAMED_ANEW)
+def _passed_on(proxy: "Proxy", request: Request) -> Headers:
+    """The client's headers; the gateway sends its key with every request, and it ends here."""
+    keyed = proxy.access.carries_key(request.head)
+    return end_to_end(request.head.headers, _FRAMED_ANEW | {b"authorization"} if keyed else _FRAMED_ANEW)
+
+
+def _headers(proxy: "Proxy", request: Request) -> Headers:
+    headers = _passed_on(proxy, request)
     declared = request.head.get(b"content-length") is not None
     if declared or (request.complete and request.length is None):
         headers.append(
@@ -84,7 +85,7 @@ async def _stream_up(
     head = request.head
     upstream = await proxy.pool.acquire(fresh=True)
     chunked = request.length is None
-    headers = end_to_end(head.headers, _FRAMED_ANEW)
+    headers = _passed_on(proxy, request)
     headers.append(
         (b"transfer-encoding", b"chunked") if chunked else (b"content-length", b"%d" % (request.length or 0))
     )

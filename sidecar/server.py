@@ -124,7 +124,7 @@ class Server:
     async def _until_closed(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*[connection.closed for connection in self._connections])
+                await asyncio.gather(*[asyncio.shield(connection.closed) for connection in self._connections])
 
     async def _keep_house(self, pool: Pool) -> None:
         while True:

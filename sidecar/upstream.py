@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from sidecar.errors import Refusal
 from sidecar.messages import Headers, ResponseHead
 
 # A paused sink stops the socket, not just this buffer.
@@ -25,6 +26,15 @@ class UpstreamLost(Exception):
 
 class UpstreamTimeout(Exception):
     """The server did not answer, or not go on, in time."""
+
+
+def no_answer(error: UpstreamLost | UpstreamTimeout) -> Refusal:
+    """What the client is told where the server gave no answer, or none to its end."""
+    if isinstance(error, UpstreamTimeout):
+        return Refusal(
+            504, "upstream_timeout", f"The model did not answer in time: {error}.", code="upstream_timeout"
+        )
+    return Refusal(502, "upstream_error", f"The model's answer was lost: {error}.", code="upstream_error")
 
 
 class Sink(Protocol):

@@ -34,7 +34,9 @@ def read_usage(value: object) -> Usage | None:
     given = _count(value, "input_tokens")
     written = _count(value, "output_tokens")
     if given is None and written is None:
-        return None
+        # Some servers give rerank and score a total alone; what is ranked is input.
+        total = _count(value, "total_tokens")
+        return Usage(total) if total is not None else None
     # Anthropic's input_tokens leave the cached ones out; OpenAI's responses count them in, with details.
     if "cache_read_input_tokens" in value or "cache_creation_input_tokens" in value:
         cached = _count(value, "cache_read_input_tokens") or 0
