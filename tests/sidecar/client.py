@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import h11
 
-from tests.sidecar.upstream import BOUND
+from tests.sidecar.upstream import BOUND, send_until_blocked
 
 
 class Broken(Exception):
@@ -64,8 +64,8 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._parser = h11.Connection(h11.CLIENT)
         self._rest = b""
-        self._raw = b""
-        self._body = b""
+        self._raw = bytearray()
+        self._body = bytearray()
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -95,6 +95,13 @@ class Client:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.request("POST", target, "content-type: application/json", *headers, body=raw)
 
+    def send_until_blocked(self, piece: bytes, limit: int) -> bool:
+        """Send a piece again and again; True where the other side stops taking them, False after `limit` bytes."""
+        try:
+            return send_until_blocked(self._socket, piece, limit)[1]
+        finally:
+            self._socket.settimeout(BOUND)
+
     # -- in
 
     def head(self, method: str = "GET", *, upgrade: bool = False) -> Response:
@@ -105,7 +112,7 @@ class Client:
             headers += [("connection", "upgrade"), ("upgrade", "websocket")]
         self._parser.send(h11.Request(method=method, target="/", headers=headers))
         self._parser.send(h11.EndOfMessage())
-        self._raw, self._body, self._ended = self._rest, b"", False
+        self._raw, self._body, self._ended = bytearray(self._rest), bytearray(), False
         if self._rest:
             self._parser.receive_data(self._rest)
             self._rest = b""
@@ -126,21 +133,21 @@ class Client:
         """The body so far, once it contains this."""
         while part not in self._body:
             if self._ended:
-                raise Broken(f"the body ended without {part!r}: {self._body!r}")
+                raise Broken(f"the body ended without {part!r}: {bytes(self._body)!r}")
             self._read_body()
-        return self._body
+        return bytes(self._body)
 
     def rest(self) -> bytes:
         """The whole body."""
         while not self._ended:
             self._read_body()
-        return self._body
+        return bytes(self._body)
 
     def response(self, method: str = "GET") -> Response:
         """The next answer, whole; Broken where it is cut."""
         response = self.head(method)
         response.body = self.rest()
-        response.raw = self._raw[: len(self._raw) - len(self._rest)]
+        response.raw = bytes(self._raw[: len(self._raw) - len(self._rest)])
         return response
 
     def receive_raw(self, size: int) -> bytes:
@@ -191,7 +198,7 @@ class Client:
                 self._raw += data
                 self._parser.receive_data(data)
         except (h11.RemoteProtocolError, ConnectionError) as error:
-            raise Broken(f"{error!r} after {self._raw!r}") from error
+            raise Broken(f"{error!r} after {bytes(self._raw[:1000])!r}") from error
         if isinstance(event, h11.ConnectionClosed):
             raise Broken("closed without an answer")
         return event

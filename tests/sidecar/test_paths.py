@@ -211,10 +211,6 @@ def test_a_request_is_counted_once_however_often_it_was_asked(
 
 # -- no spelling of a metered path goes by unmetered
 
-_FRAGMENT = pytest.mark.xfail(
-    strict=True, reason="passes as another path, and uvicorn drops the fragment: unmetered and without a key"
-)
-
 SPELLINGS = [
     "//v1/chat/completions",
     "/v1//chat/completions",
@@ -237,7 +233,7 @@ SPELLINGS = [
     "HTTP://model:8080/v1/chat/completions?x=1",
     "/v1/chat/completions?",
     "/v1/chat/completions?a=b",
-    pytest.param("/v1/chat/completions#a", marks=_FRAGMENT),
+    "/v1/chat/completions#a",
     "/%2Fv1/chat/completions",
     "/v1/%25%36%33hat/../chat/completions",
     "/./invocations",
@@ -272,7 +268,6 @@ def test_another_spelling_of_a_metered_path_is_metered_or_refused(
         assert upstream.received == []
 
 
-@pytest.mark.xfail(strict=True, reason="it is tunnelled before anything is asked")
 def test_an_upgrade_on_a_metered_path_is_no_way_around(guarded: Sidecar, upstream: Upstream) -> None:
     """uvicorn ignores an upgrade that it does not know, and serves the request."""
     upstream.reads_body = False

@@ -410,11 +410,7 @@ def test_a_stream_that_is_not_metered_breaks_as_it_broke(client: Client, upstrea
     "ends",
     [
         pytest.param(False, id="reads on"),
-        pytest.param(
-            True,
-            id="ends its side",
-            marks=pytest.mark.xfail(strict=True, reason="the answer that is there is dropped for a 502"),
-        ),
+        pytest.param(True, id="ends its side"),
     ],
 )
 def test_an_answer_that_comes_before_the_whole_body_was_sent_reaches_the_client(

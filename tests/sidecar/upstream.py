@@ -51,6 +51,25 @@ class Received:
         return values[0] if values else None
 
 
+def send_until_blocked(connection: socket.socket, piece: bytes, limit: int) -> tuple[int, bool]:
+    """Send a piece again and again: how many bytes went, and whether it was the other side that stopped it."""
+    connection.setblocking(False)
+    sent = 0
+    try:
+        while sent < limit:
+            view = memoryview(piece)
+            while view:
+                if not select.select([], [connection], [], 1.0)[1]:
+                    return sent, True
+                with contextlib.suppress(BlockingIOError):
+                    count = connection.send(view)
+                    sent += count
+                    view = view[count:]
+        return sent, False
+    finally:
+        connection.setblocking(True)
+
+
 class Peer:
     """The model server's side of one connection."""
 
@@ -112,18 +131,9 @@ class Peer:
 
     def send_until_blocked(self, piece: bytes, limit: int) -> bool:
         """Send a piece again and again; True where the other side stops taking them, False after `limit` bytes."""
-        while self.sent < limit:
-            view = memoryview(piece)
-            while view:
-                if not select.select([], [self._socket], [], 1.0)[1]:
-                    return True
-                self._socket.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
-                    count = self._socket.send(view)
-                    self.sent += count
-                    view = view[count:]
-                self._socket.setblocking(True)
-        return False
+        sent, blocked = send_until_blocked(self._socket, piece, limit)
+        self.sent += sent
+        return blocked
 
     def wait_closed(self) -> bool:
         """Whether the other side closes the connection (before the bound)."""
@@ -185,6 +195,8 @@ class Upstream:
         """Listen, on the same port as before if there was one."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: a small buffer shows soon that the other side does not read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         listener.bind(("127.0.0.1", self.port))
         listener.listen(512)
         self.port = listener.getsockname()[1]
