@@ -26,6 +26,16 @@ def runtimes() -> list[dict[str, Any]]:
     return list(loaded)
 
 
+def kserves_runtimes() -> list[dict[str, Any]]:
+    """Some of the ClusterServingRuntimes that KServe 0.20 ships."""
+    return [yaml.safe_load(path.read_text()) for path in sorted((FOLDER / "runtimes").glob("*.yaml"))]
+
+
+def all_runtimes() -> list[dict[str, Any]]:
+    """What was installed in the cluster of the cases."""
+    return [*runtimes(), *kserves_runtimes()]
+
+
 def without_sidecar(obj: dict[str, Any]) -> dict[str, Any]:
     """A case's input as its user would have written it: without the injection made by hand."""
     predictor = obj["spec"]["predictor"]
