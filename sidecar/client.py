@@ -263,9 +263,10 @@ class ClientConnection(asyncio.Protocol):
         """`taken` bytes of body have been passed on: read on where reading had stopped for them."""
         request.size -= taken
         if not self._reading and len(self._queue) == 0 and request.size < _BODY_HIGH:
-            self._read(True)
+            self.read(True)
 
-    def _read(self, reading: bool) -> None:
+    def read(self, reading: bool) -> None:
+        """Read from the client, or let it wait."""
         if self.transport is None or self._reading == reading or self.transport.is_closing():
             return
         self._reading = reading
@@ -374,14 +375,14 @@ class ClientConnection(asyncio.Protocol):
         else:
             # A pipelined request: its turn comes, and no more is read until then.
             self._queue.append(request)
-            self._read(False)
+            self.read(False)
 
     def on_body(self, body: bytes) -> None:
         request = self._incoming
         if request is not None:
             request.receive(body)
             if request.size > _BODY_HIGH and not request.expects_continue:
-                self._read(False)
+                self.read(False)
 
     def on_message_complete(self) -> None:
         request, self._incoming = self._incoming, None
@@ -459,7 +460,7 @@ class ClientConnection(asyncio.Protocol):
         elif self.draining:
             self.transport.close()
         if not self._queue:
-            self._read(True)
+            self.read(True)
 
     def _reject(self, refusal: Refusal) -> None:
         """The bytes cannot be understood: answer, where none is under way, and close."""
@@ -485,7 +486,7 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing() or self._closing:
             return
         self._deaf = self._closing = True
-        self._read(True)
+        self.read(True)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -232,7 +232,10 @@ class Exchange:
         except (UpstreamLost, UpstreamTimeout) as error:
             lost = self._broken(error)
         except asyncio.CancelledError:
-            self._settle(chunks, whole=False)
+            self._settle(chunks, whole=chunks.done)
+            if chunks.done:
+                # Who goes at [DONE] has all there was.
+                self._proxy.conclude(self._record)
             raise
         rest = chunks.finish()
         self._settle(chunks, whole=lost is None)

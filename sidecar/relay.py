@@ -175,6 +175,7 @@ class _Tunnel:
         if pending := upstream.take():
             connection.write_raw(pending)
         connection.on_pause, connection.on_resume = upstream.pause, upstream.resume
+        upstream.on_room = connection.read
         upstream.resume()
         if early:
             self._from_client(early)

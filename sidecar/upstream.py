@@ -64,6 +64,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._can_write = True
         self._write_waiter: asyncio.Future[None] | None = None
         self.tunnel: Sink | None = None
+        # Told when the server stops taking bytes, and when it goes on (a tunnel's back-pressure).
+        self.on_room: Callable[[bool], None] | None = None
 
     def _reset(self) -> None:
         self.on_interim: Interim | None = None
@@ -234,9 +236,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._can_write = False
+        if self.on_room is not None:
+            self.on_room(False)
 
     def resume_writing(self) -> None:
         self._can_write = True
+        if self.on_room is not None:
+            self.on_room(True)
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
 
