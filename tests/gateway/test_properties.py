@@ -106,6 +106,23 @@ def test_a_further_route_leaves_room_for_ai_gateways_own_names(service: str, ind
     assert len(f"ai-eg-route-not-found-response-{name}") <= 253
 
 
+def test_limits_are_reached_and_not_passed() -> None:
+    """The most that fits in one route, and one more, for plain names and for renamed ones."""
+
+    def shares(count: int, renamed: int = 0) -> list[list[int]]:
+        plain = [Model(f"m{i}", f"m{i}") for i in range(count)]
+        others = [Model(f"n/m{i}", f"m{i}") for i in range(renamed)]
+        return [[len(rule) for rule in route] for route in share_out([*plain, *others])]
+
+    assert shares(64) == [[64]]
+    assert shares(65) == [[64, 1]]
+    assert shares(127) == [[64, 63]]
+    assert shares(128) == [[64], [64]]
+    assert shares(1, renamed=14) == [[1] * 15]
+    assert shares(1, renamed=15) == [[1] * 15, [1]]
+    assert shares(126, renamed=2) == [[64, 62, 1], [1]]
+
+
 served = st.lists(st.integers(0, 400).map("m{}".format), min_size=1, max_size=400)
 
 

@@ -94,6 +94,15 @@ def test_a_version_that_is_not_known_is_named() -> None:
         Capabilities.from_crds([{**route, "spec": spec}])
 
 
+def test_a_version_that_is_no_longer_served_is_not_written() -> None:
+    (route,) = (
+        crd for crd in crds.load("ai-gateway/v1.1.0") if crd["spec"]["names"]["kind"] == "AIGatewayRoute"
+    )
+    versions = [{**v, "served": v["name"] == "v1alpha1"} for v in route["spec"]["versions"]]
+    known = Capabilities.from_crds([{**route, "spec": {**route["spec"], "versions": versions}}])
+    assert known.ai_gateway == "v1alpha1"
+
+
 # The judge itself, held to what a real API server with AI Gateway 1.1.0 refused.
 
 
