@@ -335,7 +335,7 @@ def test_what_is_not_metered_is_relayed_byte_for_byte(client: Client, upstream: 
     )
     client.request(
         "PATCH",
-        "/a%20b/../c//d;e=f?q=%C3%A9&q=+#no",
+        "/a%20b/../c//d;e=f?q=%C3%A9&q=+",
         "X-Case: Kept",
         "content-encoding: gzip",
         "accept-encoding: gzip, br",

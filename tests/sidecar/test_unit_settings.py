@@ -35,6 +35,10 @@ def test_a_wrong_value_names_its_variable_and_the_reason(name: str, value: str, 
     assert reason in str(error.value)
 
 
+def test_a_service_called_token_meter_does_not_set_the_port() -> None:
+    assert read_settings({"TOKEN_METER_PORT": "tcp://10.0.0.1:80"}).port == 9180
+
+
 @pytest.mark.parametrize(
     "name",
     ["TOKEN_METER_X_SERVICE_HOST", "TOKEN_METER_X_SERVICE_PORT_HTTP", "TOKEN_METER_X_PORT_80_TCP_ADDR"],
