@@ -6,13 +6,16 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench parts requirements golden clean
+.PHONY: help demo e2e-cluster test check bench parts requirements golden clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.ready ## the guide's InferenceService, metered end to end (ARGS=--json, ARGS=--keep)
 	@$(BIN)/token-meter demo $(ARGS)
+
+e2e-cluster: $(VENV)/.ready ## a real API server with everything installed, to use by hand until Ctrl-C
+	@$(BIN)/python -m tests.cluster $(ARGS)
 
 test: check parts ## the checks and every test
 	@$(BIN)/pytest -n 2 $(ARGS)

@@ -1,0 +1,145 @@
+"""The leader's work: one good CA in the Secret, and its bundle in the webhook configuration.
+
+The Secret is the truth; the configuration follows it. What is damaged, deleted, expired or overwritten is put right,
+and certificates that are still served stay verifiable meanwhile.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from certs import bundle, keys
+from certs.api import FAILED, Api, ApiError, Object
+from certs.keys import Pair
+from certs.watch import Backoff
+
+_LOG = logging.getLogger(__name__)
+MANAGER = "token-meter-certs"
+TICK = 60.0
+"""Seconds between two looks without a change: a suspended process misses its timers."""
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Authority:
+    """Keeps a CA's Secret and the caBundle of every webhook of one MutatingWebhookConfiguration.
+
+    `poke` tells it that something changed.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str,
+        secret: str,
+        configuration: str,
+        life: timedelta = keys.CA_LIFE,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._secret = secret
+        self._secret_path = f"/api/v1/namespaces/{namespace}/secrets/{secret}"
+        self._configuration_path = f"{CONFIGURATIONS}/{configuration}"
+        self._life = life
+        self._clock = clock
+        self._former: bytes = b""
+        self._changed = asyncio.Event()
+
+    def poke(self) -> None:
+        """Look again now."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Look after both until cancelled."""
+        backoff = Backoff()
+        while True:
+            self._changed.clear()
+            try:
+                await self.step()
+                backoff.reset()
+                wait = TICK
+            except FAILED as error:
+                wait = backoff.next()
+                text = str(error) or type(error).__name__
+                _LOG.warning("the certificates could not be looked after: %s; again in %.1f s", text, wait)
+                await asyncio.sleep(wait)
+                continue
+            try:
+                async with asyncio.timeout(min(wait, max(1.0, self._life.total_seconds() / 20))):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def step(self) -> None:
+        """Look once: renew the CA where needed, then publish where the configuration differs."""
+        configuration = await self._read(self._configuration_path)
+        published = _published(configuration)
+        ca, stored = await self._ensure_ca(published)
+        wanted = bundle.merge(ca, [stored, *published, self._former], self._clock())
+        self._former = wanted
+        if configuration and any(found != wanted for found in published):
+            await self._publish(configuration, wanted)
+
+    async def _ensure_ca(self, published: list[bytes]) -> tuple[Pair, bytes]:
+        """The CA to sign with and the bundle stored beside it."""
+        secret = await self._read(self._secret_path)
+        data = (secret or {}).get("data") or {}
+        stored = bundle.decode(data.get(bundle.BUNDLE))
+        try:
+            ca = bundle.read_ca(data, self._clock())
+            if not bundle.due(ca, self._clock()):
+                return ca, stored + ca.certificate_pem
+            _LOG.info("the CA is due; making the next one")
+        except bundle.Unusable as why:
+            _LOG.warning("making a CA: the Secret %s is unusable: %s", self._secret, why)
+        former = [stored, bundle.decode(data.get(bundle.CERTIFICATE)), *published, self._former]
+        ca = keys.make_ca(self._clock(), self._life)
+        stored = bundle.merge(ca, former, self._clock())
+        metadata: Object = {"name": self._secret, "namespace": self._namespace}
+        if secret:  # a change in between is a conflict, and looked at again
+            metadata["resourceVersion"] = secret["metadata"]["resourceVersion"]
+        body: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        body["data"] = bundle.write_ca(ca, stored)
+        await self._api.apply(self._secret_path, body, manager=MANAGER)
+        return ca, stored
+
+    async def _publish(self, configuration: Object, wanted: bytes) -> None:
+        """By webhook name, nothing but caBundle; with the uid, so that a deleted configuration is not made anew."""
+        text = base64.b64encode(wanted).decode()
+        names = [webhook["name"] for webhook in configuration["webhooks"]]
+        metadata = configuration["metadata"]
+        await self._api.apply(
+            self._configuration_path,
+            {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "MutatingWebhookConfiguration",
+                "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+                "webhooks": [{"name": name, "clientConfig": {"caBundle": text}} for name in names],
+            },
+            manager=MANAGER,
+        )
+        _LOG.info("published the CA bundle: %d certificates", len(bundle.split(wanted)))
+
+    async def _read(self, path: str) -> Object | None:
+        try:
+            return await self._api.get(path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+
+def _published(configuration: Object | None) -> list[bytes]:
+    return [bundle_of(webhook) for webhook in (configuration or {}).get("webhooks") or ()]
+
+
+def bundle_of(webhook: Object) -> bytes:
+    """The bundle that the API server verifies this webhook with."""
+    return bundle.decode((webhook.get("clientConfig") or {}).get("caBundle"))
