@@ -11,7 +11,7 @@ from isvc.names import fit
 
 SERVICE_LIMIT = 63
 LABEL_LIMIT = 63
-# AI Gateway names a filter `ai-eg-route-not-found-response-<route>`; four more are for `-<number>`.
+# AI Gateway names a filter `ai-eg-route-not-found-response-<route>`; four more are for `.<number>`.
 ROUTE_LIMIT = 253 - len("ai-eg-route-not-found-response-") - 4
 
 
@@ -36,8 +36,11 @@ def predictor_service(isvc: str, predictor: str) -> str:
 
 
 def numbered(name: str, index: int) -> str:
-    """The name of the route and policy at `index`: the first has none, the next is `-2`."""
-    return name if index == 0 else f"{name}-{index + 1}"
+    """The name of the route and policy at `index`: the first has no number, the next is `.2`.
+
+    No InferenceService's name begins with a digit, so that this is never another one's either.
+    """
+    return name if index == 0 else f"{name}.{index + 1}"
 
 
 def client_policy(gateway: GatewayRef) -> str:

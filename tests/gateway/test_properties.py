@@ -66,6 +66,22 @@ def test_two_services_never_want_the_same_object(
     assert {kind for kind, *_ in shared} <= {"ClientTrafficPolicy"}
 
 
+@given(owners, owners, st.integers(0, 3), st.integers(0, 3))
+def test_further_routes_are_nobody_elses_either(
+    first: tuple[str, str], second: tuple[str, str], i: int, j: int
+) -> None:
+    """All in the Gateway's own namespace: beside the model for one, beside the Gateway for another."""
+    ours = {names.numbered(names.beside_gateway(*first), i), names.numbered(names.beside_model(first[1]), i)}
+    if (first, i) != (second, j):
+        assert names.numbered(names.beside_gateway(*second), j) not in ours
+    if (first[1], i) != (second[1], j):
+        assert names.numbered(names.beside_model(second[1]), j) not in ours
+
+
+def test_the_second_route_of_a_service_is_not_the_first_of_another() -> None:
+    assert names.numbered(names.beside_model("m"), 1) != names.beside_model("m-2")
+
+
 @given(owners, facts, modes)
 def test_the_same_input_gives_the_same_objects(owner: tuple[str, str], known: Facts, mode: Mode) -> None:
     assert made(owner, known, mode) == made(owner, known, mode)
