@@ -7,14 +7,13 @@ count as the cluster's; everything else is left out. Objects go to standard outp
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import isvc
 from cli import _documents
-from cli._documents import Document, InputError
-from gateway.admission import placement
+from cli._documents import InputError
+from cli._manifest import Found, Object, objects, pick
+from gateway.listeners import placement
 from gateway.facts import OLD_API, Capabilities, Facts, Placement, UnsupportedAPI
 from gateway.plan import plan
 from isvc import GatewayRef, InvalidAnnotation, Malformed, Mode
@@ -27,7 +26,6 @@ _MODES = {"standard": Mode.STANDARD, "knative": Mode.KNATIVE}
 _APIS = {"v1beta1": Capabilities(), "v1alpha1": OLD_API}
 _RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 _SERVICE = ("InferenceService", "serving.kserve.io/v1beta1")
-Object = Mapping[str, Any]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -90,42 +88,21 @@ def _gateway_ref(text: str) -> GatewayRef:
 def run(args: argparse.Namespace) -> int:
     """Plan and print; 1 on wrong input, and where there was nothing to make objects for."""
     try:
-        objects = list(_render(args))
+        rendered = list(_render(args))
     except InputError as error:
         _say(str(error))
         return 1
-    if not objects:
+    if not rendered:
         _say("nothing is rendered: the input has no InferenceService that speaks OpenAI's API")
         return 1
-    sys.stdout.write(_as_json(objects) if args.output == "json" else _as_yaml(objects))
+    sys.stdout.write(_as_json(rendered) if args.output == "json" else _as_yaml(rendered))
     return 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One object of the input and where it stands."""
-
-    document: Document
-    path: tuple[str | int, ...]
-    obj: Object
-
-    @property
-    def where(self) -> str:
-        return self.document.where(self.path)
-
-    @property
-    def kind(self) -> str:
-        return str(self.obj.get("kind"))
-
-    @property
-    def metadata(self) -> Object:
-        return self.obj.get("metadata") or {}
 
 
 def _render(args: argparse.Namespace) -> Iterator[Object]:
     """The objects of every InferenceService, each object once."""
     capabilities = _capabilities(args)
-    found = list(_objects(_documents.read(args.files)))
+    found = list(objects(_documents.read(args.files)))
     taken: dict[GatewayRef, set[str]] = {}
     made: set[tuple[str, ...]] = set()
     for one in _services(found):
@@ -137,7 +114,7 @@ def _render(args: argparse.Namespace) -> Iterator[Object]:
                 yield obj
 
 
-def _services(found: Sequence[_Found]) -> list[_Found]:
+def _services(found: Sequence[Found]) -> list[Found]:
     """The InferenceServices, the oldest first: it keeps its model's name. The others are named on standard error."""
     services = []
     for one in found:
@@ -145,130 +122,108 @@ def _services(found: Sequence[_Found]) -> list[_Found]:
             services.append(one)
         elif one.kind not in (*_RUNTIMES, "Namespace", "Gateway"):
             kind = f"{one.obj.get('apiVersion')} {one.kind}"
-            _say(f"{one.where}: {kind} is left out; it is not a v1beta1 InferenceService of KServe")
+            _say(f"{one.where()}: {kind} is left out; it is not a v1beta1 InferenceService of KServe")
     return sorted(services, key=lambda one: str(one.metadata.get("creationTimestamp") or "~"))
 
 
 def _plan(
-    one: _Found,
-    found: Sequence[_Found],
+    one: Found,
+    found: Sequence[Found],
     args: argparse.Namespace,
     capabilities: Capabilities,
     taken: dict[GatewayRef, set[str]],
 ) -> tuple[Object, ...]:
     """One InferenceService's objects; none, and a line that says why, where the webhook would skip it."""
-    namespace = _find(found, "Namespace", one.metadata.get("namespace") or args.namespace)
+    namespace = pick(found, "Namespace", str(one.metadata.get("namespace") or args.namespace))
+    annotations = namespace.annotations if namespace else {}
+    runtimes = [*(other.obj for other in found if other.kind in _RUNTIMES), *isvc.SHIPPED_RUNTIMES]
+    mode = _MODES[args.mode]
     try:
-        injected = injection.run(one.obj, _injection_facts(args, namespace, found))
-        label = f"{one.where}: InferenceService {injected.service.namespace}/{injected.service.name}"
-        if isinstance(injected.decision, Skip):
-            _say(f"{label} gets no objects, {injected.decision.reason.label}: {injected.decision.text}")
-            return ()
-        service = isvc.read(
-            injected.obj,
-            default_mode=_MODES[args.mode],
-            default_namespace=args.namespace,
-            serving_runtimes=_runtimes(found),
+        injected = injection.run(
+            one.obj,
+            InjectionFacts(
+                default_mode=mode,
+                default_namespace=args.namespace,
+                namespace_annotations=annotations,
+                serving_runtimes=runtimes,
+            ),
         )
-        settings = isvc.resolve(service.annotations, namespace.get("annotations") or {})
+        service = isvc.read(
+            injected.obj, default_mode=mode, default_namespace=args.namespace, serving_runtimes=runtimes
+        )
+        settings = isvc.resolve(service.annotations, annotations)
     except Malformed as error:
-        raise InputError(
-            f"{one.document.where((*one.path, *error.path))}: InferenceService: {error}"
-        ) from None
+        raise InputError(f"{one.where(*error.path)}: InferenceService: {error}") from None
     except InvalidAnnotation as error:
-        raise InputError(
-            f"{one.document.where((*one.path, 'metadata', 'annotations', error.key))}: {error}"
-        ) from None
+        raise InputError(f"{one.where('metadata', 'annotations', error.key)}: {error}") from None
+    label = f"{one.where()}: InferenceService {service.namespace}/{service.name}"
+    if isinstance(injected.decision, Skip):
+        _say(f"{label} gets no objects, {injected.decision.reason.label}: {injected.decision.text}")
+        return ()
     gateway = settings.gateway or args.gateway
     if gateway != args.gateway:
-        _say(f"{label} names the Gateway {gateway} itself; that one is taken, not {args.gateway}")
+        _say(
+            f"{label} goes by the Gateway {gateway} of its or its namespace's annotation, not by {args.gateway}"
+        )
     others = taken.setdefault(gateway, set())
-    facts = Facts(
-        gateway=gateway,
-        placement=_placement(args, found, gateway, service.namespace, namespace.get("labels") or {}),
-        capabilities=capabilities,
-        taken=frozenset(others),
+    result = plan(
+        service,
+        settings,
+        Facts(
+            gateway=gateway,
+            placement=_placement(args, found, gateway, service.namespace, namespace),
+            capabilities=capabilities,
+            taken=frozenset(others),
+        ),
     )
-    result = plan(service, settings, facts)
     others.update(result.models)
     for text in (*injected.warnings, *result.notices):
         _say(f"{label}: {text}")
     return result.objects
 
 
-def _injection_facts(args: argparse.Namespace, namespace: Object, found: Sequence[_Found]) -> InjectionFacts:
-    return InjectionFacts(
-        default_mode=_MODES[args.mode],
-        default_namespace=args.namespace,
-        namespace_annotations=namespace.get("annotations") or {},
-        serving_runtimes=_runtimes(found),
-    )
-
-
-def _runtimes(found: Sequence[_Found]) -> list[Object]:
-    return [*(one.obj for one in found if one.kind in _RUNTIMES), *isvc.SHIPPED_RUNTIMES]
-
-
 def _placement(
     args: argparse.Namespace,
-    found: Sequence[_Found],
+    found: Sequence[Found],
     gateway: GatewayRef,
     namespace: str,
-    labels: Mapping[str, str],
+    known: Found | None,
 ) -> Placement:
+    """As asked for, else as the Gateway of the input admits, else where every listener admits it."""
     if args.placement:
         return Placement(args.placement)
-    for one in found:
-        own = one.metadata.get("namespace") or args.namespace
-        if one.kind == "Gateway" and GatewayRef(own, str(one.metadata.get("name"))) == gateway:
-            return placement({**one.obj, "metadata": {**one.metadata, "namespace": own}}, namespace, labels)
-    return Placement.CROSS
+    there = pick(found, "Gateway", gateway.name, gateway.namespace, default=args.namespace)
+    if there is None:
+        return Placement.CROSS
+    try:
+        return placement(there.obj, gateway.namespace, namespace, known.labels if known else {})
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise InputError(
+            f"{there.where('spec')}: this Gateway cannot be read; correct its listeners or give --placement"
+        ) from None
 
 
 def _capabilities(args: argparse.Namespace) -> Capabilities:
     if not args.crds:
         return _APIS[args.api]
-    crds = [one.obj for one in _objects(_documents.read(args.crds)) if one.kind == "CustomResourceDefinition"]
+    found = objects(_documents.read(args.crds))
     try:
-        return Capabilities.from_crds(crds)
-    except (UnsupportedAPI, KeyError, TypeError) as error:
-        problem = str(error) if isinstance(error, UnsupportedAPI) else "these are not whole CRDs"
-        raise InputError(f"{', '.join(args.crds)}: {problem}") from None
+        return Capabilities.from_crds(one.obj for one in found if one.kind == "CustomResourceDefinition")
+    except UnsupportedAPI as error:
+        raise InputError(f"{', '.join(args.crds)}: {error}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{', '.join(args.crds)}: a CRD in it is not whole; write it with kubectl get crd NAME -o yaml"
+        ) from None
 
 
-def _find(found: Sequence[_Found], kind: str, name: str) -> Object:
-    """The metadata of that cluster-wide object of the input, else nothing."""
-    return next((one.metadata for one in found if one.kind == kind and one.metadata.get("name") == name), {})
-
-
-def _objects(documents: Sequence[Document]) -> Iterator[_Found]:
-    """The Kubernetes objects of the documents, those of a List one by one."""
-    for document in documents:
-        value = document.value
-        if value is None:
-            continue
-        if not isinstance(value, Mapping):
-            raise InputError(
-                f"{document.where()}: this is not a Kubernetes object; remove it or correct the file"
-            )
-        items = value.get("items")
-        if str(value.get("kind", "")).endswith("List") and isinstance(items, list):
-            yield from (
-                _Found(document, ("items", i), item)
-                for i, item in enumerate(items)
-                if isinstance(item, Mapping)
-            )
-        else:
-            yield _Found(document, (), value)
-
-
-def _as_json(objects: Sequence[Object]) -> str:
-    value = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+def _as_json(rendered: Sequence[Object]) -> str:
+    value = {"apiVersion": "v1", "kind": "List", "items": list(rendered)}
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _as_yaml(objects: Sequence[Object]) -> str:
-    return "---\n".join(_documents.dump(obj) for obj in objects)
+def _as_yaml(rendered: Sequence[Object]) -> str:
+    return "---\n".join(_documents.dump(obj) for obj in rendered)
 
 
 def _say(message: str) -> None:

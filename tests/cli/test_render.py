@@ -141,7 +141,7 @@ def test_an_own_gateway_comes_before_the_option_and_is_said(run: Run) -> None:
     assert code == 0
     route = one(list(yaml.safe_load_all(out)), "AIGatewayRoute")
     assert route["spec"]["parentRefs"][0]["name"] == "public"
-    assert "names the Gateway other/public itself; that one is taken, not edge/gw" in err
+    assert "goes by the Gateway other/public of its or its namespace's annotation, not by edge/gw" in err
 
 
 def test_of_two_services_with_one_model_the_older_keeps_the_name(run: Run) -> None:
@@ -208,6 +208,18 @@ def test_a_malformed_service_is_an_error_with_its_place(run: Run) -> None:
     code, _, err = run(service().replace("[--model_name=llama]", "--model_name=llama"))
     assert code == 1
     assert "in.yaml: document 1, line 11: InferenceService: spec.predictor.model.args: must be a list" in err
+
+
+def test_metadata_that_is_no_object_is_an_error_with_its_place(run: Run) -> None:
+    code, _, err = run("apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: []\n")
+    assert code == 1
+    assert "in.yaml: document 1, line 3: InferenceService: metadata: must be an object" in err
+
+
+def test_a_gateway_that_cannot_be_read_is_an_error_with_its_place(run: Run) -> None:
+    code, _, err = run(service(), GATEWAY[: GATEWAY.index("  listeners")] + "  listeners: [http]\n")
+    assert code == 1
+    assert "this Gateway cannot be read; correct its listeners or give --placement" in err
 
 
 def test_a_gateway_without_a_namespace_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

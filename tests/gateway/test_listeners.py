@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.admission import placement
+from gateway.listeners import placement
 from gateway.facts import Placement
 
 
@@ -56,18 +56,18 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", ADMITTED)
 def test_a_namespace_that_is_admitted_keeps_its_routes(name: str) -> None:
-    assert placement(gateway(ADMITTED[name]), "models", {"team": "red"}) is Placement.LOCAL
+    assert placement(gateway(ADMITTED[name]), "edge", "models", {"team": "red"}) is Placement.LOCAL
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_routes_of_a_namespace_that_is_not_admitted_go_beside_the_gateway(name: str) -> None:
-    assert placement(gateway(REFUSED[name]), "models", {"team": "red"}) is Placement.CROSS
+    assert placement(gateway(REFUSED[name]), "edge", "models", {"team": "red"}) is Placement.CROSS
 
 
 def test_one_listener_that_admits_is_enough() -> None:
-    assert placement(gateway(REFUSED["same"], ADMITTED["all"]), "models") is Placement.LOCAL
+    assert placement(gateway(REFUSED["same"], ADMITTED["all"]), "edge", "models") is Placement.LOCAL
 
 
 def test_the_gateways_own_namespace_is_admitted_unless_it_is_said_otherwise() -> None:
-    assert placement(gateway({}), "edge") is Placement.LOCAL
-    assert placement(gateway(REFUSED["none"]), "edge") is Placement.CROSS
+    assert placement(gateway({}), "edge", "edge") is Placement.LOCAL
+    assert placement(gateway(REFUSED["none"]), "edge", "edge") is Placement.CROSS

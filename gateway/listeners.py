@@ -9,16 +9,14 @@ Object = Mapping[str, Any]
 _NAME_LABEL = "kubernetes.io/metadata.name"  # Kubernetes itself puts it on every Namespace
 
 
-def placement(gateway: Object, namespace: str, labels: Mapping[str, str] | None = None) -> Placement:
+def placement(
+    gateway: Object, gateway_namespace: str, namespace: str, labels: Mapping[str, str] | None = None
+) -> Placement:
     """Where route and policy of a model in `namespace` can stand; `labels` are the Namespace's."""
     labels = {_NAME_LABEL: namespace, **(labels or {})}
     listeners = gateway["spec"].get("listeners") or ()
-    admitted = any(_admits(listener, _namespace(gateway), namespace, labels) for listener in listeners)
+    admitted = any(_admits(listener, gateway_namespace, namespace, labels) for listener in listeners)
     return Placement.LOCAL if admitted else Placement.CROSS
-
-
-def _namespace(gateway: Object) -> str:
-    return str(gateway["metadata"].get("namespace") or "default")
 
 
 def _admits(listener: Object, own: str, namespace: str, labels: Mapping[str, str]) -> bool:
