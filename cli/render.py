@@ -13,8 +13,8 @@ import isvc
 from cli import _documents
 from cli._documents import InputError
 from cli._manifest import Found, Object, objects, pick
-from gateway.listeners import placement
 from gateway.facts import OLD_API, Capabilities, Facts, Placement, UnsupportedAPI
+from gateway.listeners import placement
 from gateway.plan import plan
 from isvc import GatewayRef, InvalidAnnotation, Malformed, Mode
 from isvc.annotations import ANNOTATIONS

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.listeners import placement
 from gateway.facts import Placement
+from gateway.listeners import placement
 
 
 def gateway(*listeners: dict[str, Any]) -> dict[str, Any]:
