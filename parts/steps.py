@@ -5,12 +5,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from parts.part import PartError
 
 TAIL_LINES = 8
+SAY_EVERY = 20.0
+"""Seconds between two lines of progress."""
 
 # Words in a failed command's output, and what its reader can do about them. The first match wins.
 _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -70,10 +72,19 @@ def advice(output: str) -> str:
     )
 
 
-def run(name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end and return what it printed; raises PartError with the tail of it."""
+def run(
+    name: str,
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    listener: Callable[[str], None] = lambda _line: None,
+) -> str:
+    """Run a command to its end and return what it printed; raises PartError with the tail of it.
+
+    `listener` gets each line as it comes.
+    """
+    lines: list[str] = []
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -81,13 +92,35 @@ def run(name: str, command: Sequence[str], env: Mapping[str, str] | None = None)
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            check=False,
         )
     except OSError as error:
         raise PartError(failure(name, f"`{shlex.join(command)}` cannot be run", str(error))) from None
-    if done.returncode:
-        raise PartError(failure(name, f"`{shlex.join(command)}` ended with {done.returncode}", done.stdout))
-    return done.stdout
+    with process:
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                listener(line)
+        except BaseException:  # nobody waits for it any more, Ctrl-C included
+            process.kill()
+            raise
+    if process.returncode:
+        what = f"`{shlex.join(command)}` ended with {process.returncode}"
+        raise PartError(failure(name, what, "".join(lines)))
+    return "".join(lines)
+
+
+def counter(name: str, what: str) -> Callable[[str], None]:
+    """A listener that says now and then how many lines there have been, so that a long step is seen to live."""
+    count, said = 0, time.monotonic()
+
+    def listen(_line: str) -> None:
+        nonlocal count, said
+        count += 1
+        if time.monotonic() - said >= SAY_EVERY:
+            said = time.monotonic()
+            say(f"{name}: {count} {what}")
+
+    return listen
 
 
 def failure(name: str, what: str, output: str) -> str:
