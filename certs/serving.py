@@ -27,7 +27,9 @@ SETTLE = timedelta(seconds=10)
 class Source(Protocol):
     """Where the server's certificate comes from."""
 
-    context: ssl.SSLContext
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What a server is started with."""
 
     @property
     def ready(self) -> bool:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 COMMANDS = {
     "inject": "show an InferenceService as the webhook would store it",
     "render": "print the gateway objects that the controller makes for an InferenceService",
+    "webhook": "run the admission webhook, configured by its TOKEN_METER_WEBHOOK_ environment",
     "sidecar": "run the metering proxy, configured by its TOKEN_METER_ environment",
     "demo": "play the guide end to end: a real model, Envoy and rate limits on this machine",
 }
