@@ -4,6 +4,7 @@ Pure: raw objects in, values out, nothing of ours imported.
 """
 
 from isvc import names, settings
+from isvc._reading import read
 from isvc.annotations import INJECTION_LABEL, Access, GatewayRef, Limit, Unit
 from isvc.errors import InvalidAnnotation, Malformed, dotted
 from isvc.modes import Mode
@@ -11,13 +12,14 @@ from isvc.openai import NotOpenAI
 from isvc.predictor import Container, Port, Shape
 from isvc.runtimes import SHIPPED as SHIPPED_RUNTIMES
 from isvc.servers import Server
-from isvc.service import InferenceService, Sidecar, read
+from isvc.service import Canary, InferenceService, Sidecar
 from isvc.settings import Settings, resolve
 
 __all__ = [
     "INJECTION_LABEL",
     "SHIPPED_RUNTIMES",
     "Access",
+    "Canary",
     "Container",
     "GatewayRef",
     "InferenceService",

@@ -83,9 +83,12 @@ def expand(
 
 def _without_shell(tokens: Sequence[str], env: Mapping[str, str | None]) -> tuple[str, ...]:
     """The words of a `sh -c SCRIPT` command line, read as far as a script can be read without running it."""
-    if not tokens or tokens[0].rsplit("/", 1)[-1] not in _SHELLS:
+    if not is_shell(tokens):
         return tuple(tokens)
-    script = next((token for token in tokens[1:] if not token.startswith("-")), "")
+    place = next((i for i, token in enumerate(tokens) if i and not token.startswith("-")), None)
+    if place is None:
+        return ()
+    script = _with_arguments(tokens[place], tokens[place + 1 :])
     for key, value in env.items():
         if value is not None:
             script = re.sub(
@@ -95,6 +98,18 @@ def _without_shell(tokens: Sequence[str], env: Mapping[str, str | None]) -> tupl
         return tuple(shlex.split(script.replace("\\\n", " "), comments=True))
     except ValueError:  # an open quote: the shell would refuse it, or it is beyond this reading
         return tuple(script.split())
+
+
+def _with_arguments(script: str, arguments: Sequence[str]) -> str:
+    """The script with what follows it on the command line in place of `$0`, `$@` and `$*`."""
+    first, rest = shlex.join(arguments[:1]), shlex.join(arguments[1:])
+    script = re.sub(r'"?\$(\{[@*]\}|[@*])"?', lambda _: rest, script)
+    return re.sub(r'"?\$(\{0\}|0)"?', lambda _: first, script)
+
+
+def is_shell(command: Sequence[str]) -> bool:
+    """Whether the command runs a shell, so that what is appended to it need not reach the server."""
+    return bool(command) and command[0].rsplit("/", 1)[-1] in _SHELLS
 
 
 def lora_names(modules: Sequence[str]) -> tuple[str, ...]:

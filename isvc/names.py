@@ -9,6 +9,7 @@ KEY_MOUNT = "/etc/token-meter/key"
 KEY_FIELD = "apiKey"
 DATA_PORT = 9180
 ADMIN_PORT = 9181
+MOVED_PORT = 9182
 MAX_NAME = 253
 
 

@@ -57,7 +57,7 @@ def verdict(
     if shape is Shape.NONE:
         return NotOpenAI.NO_PREDICTOR
     http = container.ports or container.runtime_ports
-    if http and all(port.grpc for port in http):
+    if http and not container.taken and all(port.grpc for port in http):
         return NotOpenAI.GRPC_ONLY
     if asserted:
         return None

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from isvc._node import Node
 from isvc.errors import Malformed
-from isvc.flags import expand
+from isvc.flags import expand, is_shell
 from isvc.runtimes import Runtime
 
 PREDICTIVE = frozenset(
@@ -52,10 +52,33 @@ class Port:
         """KServe makes the Service's port HTTP/2 by this name alone (service_reconciler.go)."""
         return "grpc" in self.name or "h2c" in self.name
 
+    def replaces(self, other: "Port", number: int | None) -> bool:
+        """Whether `other`, declared beside this one of the sidecar's, is the server's port and no further one.
+
+        Server-side apply puts it there again, under its name and perhaps a new number; a further port needs a name.
+        """
+        return other.number == number or other.name in ("", self.name)
+
+
+PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A probe that goes to a port: its field, its handler (`httpGet`, `tcpSocket`), the port's number or name."""
+
+    kind: str
+    handler: str
+    port: int | str
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The model server's container after KServe's merge; `env` holds None for a value from elsewhere."""
+    """The model server's container after KServe's merge.
+
+    `env` holds None for a value from elsewhere; `shell` says that its command is a shell's, to which arguments are
+    appended in vain; `taken` is the sidecar's entry in its ports, which are the others.
+    """
 
     image: str = ""
     argv: tuple[str, ...] = ()
@@ -63,6 +86,9 @@ class Container:
     ports: tuple[Port, ...] = ()
     runtime_ports: tuple[Port, ...] = ()
     readiness_probe: bool = False
+    probes: tuple[Probe, ...] = ()
+    shell: bool = False
+    taken: "Port | None" = None
 
 
 def find(predictor: Node, sidecar: str) -> tuple[Shape, str, Node]:
@@ -97,7 +123,8 @@ def merge(
         # KServe's merge drops empty values, so that "" cannot replace what the runtime has set.
         env[key] = env.get(key, "") if value == "" else value
     command = own.texts("command") or base.texts("command")
-    own_ports = tuple(port for port in ports(own) if port.number != sidecar_port)
+    declared = ports(own)
+    own_ports = tuple(port for port in declared if port.number != sidecar_port)
     return Container(
         image=own.text("image") or base.text("image") or "",
         argv=expand((*command, *base.texts("args"), *own.texts("args")), env, name, namespace),
@@ -105,6 +132,9 @@ def merge(
         ports=own_ports,
         runtime_ports=ports(base),
         readiness_probe="readinessProbe" in own or "readinessProbe" in base,
+        probes=_probes(base, own),
+        shell=is_shell(command),
+        taken=next((port for port in declared if port.number == sidecar_port), None),
     )
 
 
@@ -113,6 +143,18 @@ def _env(container: Node) -> dict[str, str | None]:
         entry.text("name") or "": None if "valueFrom" in entry else entry.text("value") or ""
         for entry in container.nodes("env")
     }
+
+
+def _probes(base: Node, own: Node) -> tuple[Probe, ...]:
+    """The probes of both that go to a port; the container's own port stands in place of the runtime's."""
+    found = {}
+    for container in (base, own):
+        for kind in PROBES:
+            for handler in ("httpGet", "tcpSocket"):
+                port = container.node(kind).node(handler).value.get("port")
+                if isinstance(port, int | str) and not isinstance(port, bool):
+                    found[kind, handler] = Probe(kind, handler, port)
+    return tuple(found.values())
 
 
 def ports(container: Node) -> tuple[Port, ...]:

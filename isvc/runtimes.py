@@ -12,7 +12,9 @@ from isvc._node import Node
 _PROBE = {"httpGet": {"path": "/v1/models", "port": 8080}}
 
 
-def _shipped(name: str, formats: Mapping[str, int], container: Mapping[str, Any]) -> dict[str, Any]:
+def _shipped(
+    name: str, formats: Mapping[str, int], container: Mapping[str, Any], **spec: Any
+) -> dict[str, Any]:
     return {
         "kind": "ClusterServingRuntime",
         "metadata": {"name": name},
@@ -21,6 +23,7 @@ def _shipped(name: str, formats: Mapping[str, int], container: Mapping[str, Any]
                 {"name": name, "autoSelect": True, "priority": priority} for name, priority in formats.items()
             ],
             "containers": [{"name": "kserve-container", **container}],
+            **spec,
         },
     }
 
@@ -30,6 +33,16 @@ SHIPPED: tuple[Mapping[str, Any], ...] = (
         "kserve-huggingfaceserver",
         {"huggingface": 1},
         {"image": "kserve/huggingfaceserver", "args": ["--model_name={{.Name}}"]},
+    ),
+    _shipped(
+        "kserve-huggingfaceserver-multinode",
+        {"huggingface": 2},
+        {
+            "image": "kserve/huggingfaceserver",
+            "args": ["--model_name={{.Name}}"],
+            "readinessProbe": {"exec": {"command": ["bash"]}},
+        },
+        workerSpec={},
     ),
     _shipped(
         "kserve-vllmserver",
@@ -54,14 +67,20 @@ SHIPPED: tuple[Mapping[str, Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A ServingRuntime or ClusterServingRuntime; `container` is its kserve-container."""
+    """A ServingRuntime or ClusterServingRuntime: its kserve-container, and the containers beside it."""
 
     name: str
     container: Node
+    others: tuple[Node, ...] = ()
 
 
 def find(
-    runtimes: Sequence[Mapping[str, Any]] | None, *, name: str | None, model_format: str, namespace: str
+    runtimes: Sequence[Mapping[str, Any]] | None,
+    *,
+    name: str | None,
+    model_format: str,
+    namespace: str,
+    multi_node: bool = False,
 ) -> Runtime | None:
     """The runtime called `name`, or without a name the one that KServe selects for the format, or None.
 
@@ -76,7 +95,8 @@ def find(
         if name is not None:
             chosen = [n for n in scope if n.node("metadata").text("name") == name]
         else:
-            ranked = [(rank, n) for n in scope if (rank := _priority(n, model_format)) is not None]
+            fitting = [n for n in scope if ("workerSpec" in n.node("spec")) is multi_node]
+            ranked = [(rank, n) for n in fitting if (rank := _priority(n, model_format)) is not None]
             chosen = [n for _, n in sorted(ranked, key=lambda pair: -pair[0])]
         if chosen:
             return _runtime(chosen[0])
@@ -96,7 +116,7 @@ def _namespace(runtime: Node, default: str) -> str:
 def _priority(runtime: Node, model_format: str) -> int | None:
     """How much KServe prefers this runtime for the format, or None where it would not select it."""
     spec = runtime.node("spec")
-    if spec.value.get("disabled") or spec.value.get("multiModel") or "workerSpec" in spec:
+    if spec.value.get("disabled") or spec.value.get("multiModel"):
         return None
     ranks = [
         entry.number("priority") or 0
@@ -109,4 +129,5 @@ def _priority(runtime: Node, model_format: str) -> int | None:
 def _runtime(node: Node) -> Runtime:
     containers = node.node("spec").nodes("containers")
     own = next((c for c in containers if c.text("name") == "kserve-container"), Node({}))
-    return Runtime(node.node("metadata").text("name") or "", own)
+    others = tuple(c for c in containers if c.text("name") != "kserve-container")
+    return Runtime(node.node("metadata").text("name") or "", own, others)

@@ -135,6 +135,20 @@ def names_port(server: Server, flags: Flags) -> bool:
     return flags.first(*_TRAITS[server].port_flags) is not None
 
 
+def moving_flag(server: Server, port: int) -> str | None:
+    """The argument that moves a server to `port` whatever its command line said before, None where none does.
+
+    These are argparse's, which takes the last of a repeated flag; TGI refuses one, and of the rest it is not known.
+    """
+    match server:
+        case Server.HUGGINGFACE:
+            return f"--http_port={port}"
+        case Server.VLLM | Server.SGLANG:
+            return f"--port={port}"
+        case _:
+            return None
+
+
 def reads_port_variable(server: Server) -> bool:
     """Whether the server listens on PORT, which Knative sets to the pod's one port; unknown servers may."""
     return server is Server.GENERIC or _TRAITS[server].port_env == "PORT"

@@ -5,6 +5,8 @@ from typing import Any
 from isvc import names
 from webhook.plan import Plan, Strategy
 
+_USER = 65532  # the image's
+
 # Pod Security "restricted"; every field of it passes Knative's webhook too.
 _SECURITY_CONTEXT: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
@@ -30,6 +32,10 @@ def container(plan: Plan) -> dict[str, Any]:
         built["readinessProbe"] = {"httpGet": {"path": "/readyz", "port": plan.admin_port}}
     built["resources"] = {"requests": {"cpu": plan.cpu, "memory": plan.memory}}
     built["securityContext"] = {**_SECURITY_CONTEXT, "capabilities": {"drop": ["ALL"]}}
+    if (
+        plan.as_root
+    ):  # else the pod's runAsUser holds for us too; nowhere else, as OpenShift gives each namespace its own
+        built["securityContext"]["runAsUser"] = _USER
     if plan.key_secret:
         built["volumeMounts"] = [key_mount()]
     return built

@@ -1,26 +1,24 @@
 """Whether and how an InferenceService gets the sidecar: its obstacles in order, then the plan.
 
-Each obstacle is one small function; a shape that becomes supported loses its obstacle and gets a strategy.
+Each obstacle is one small function.
 """
 
 import isvc
-from isvc import Access, InferenceService, Mode, NotOpenAI, Server, Settings, Shape, names
+from isvc import Access, InferenceService, Mode, NotOpenAI, Settings, Shape
 from isvc.annotations import own
-from isvc.service import PREFIX_VARIABLE
-from webhook.environment import environment
-from webhook.plan import Decision, Facts, Inject, Plan, Skip, Strategy
+from webhook.plan import Decision, Facts, Inject, Skip
+from webhook.planning import access, plan
 from webhook.reasons import Reason, not_openai
-
-_SERVER_CONTAINER = "kserve-container"
+from webhook.takeover import takeover
 
 
 def decide(service: InferenceService, facts: Facts) -> Decision:
     """Inject or Skip. Raises InvalidAnnotation for a namespace's or the cluster's setting that is not allowed."""
     settings = isvc.resolve(service.annotations, facts.namespace_annotations, facts.cluster_defaults)
-    for obstacle in (_not_asked, _not_for_us, _beyond_us, _no_room):
+    for obstacle in (_not_asked, *_OF_PREDICTORS, _canaries):
         if skip := obstacle(service, settings, facts):
             return skip
-    return Inject(_plan(service, settings, facts))
+    return Inject(plan(service, settings, facts))
 
 
 def _not_asked(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
@@ -47,28 +45,63 @@ def _not_for_us(service: InferenceService, settings: Settings, facts: Facts) -> 
             return Skip(not_openai(why), service.model_format)
 
 
-def _beyond_us(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
-    """Shapes whose strategy is not written yet."""
-    if service.canaries:
-        return Skip(Reason.CANARY)
-    if service.multi_node:
-        return Skip(Reason.MULTI_NODE)
-    if service.transformer:
-        return Skip(Reason.TRANSFORMER)
+def _shape(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
+    """Shapes of the pod in which traffic cannot be led through the sidecar, or KServe makes no pod."""
+    if service.host_network:
+        return Skip(Reason.HOST_NETWORK)
     if "transformer-container" in service.extra_containers:
         return Skip(Reason.COLLOCATED_TRANSFORMER)
-    if service.extra_containers:
+    if not service.server_first:
         return Skip(Reason.SEVERAL_CONTAINERS, ", ".join(service.extra_containers))
     if not service.runtime_known:
         return Skip(Reason.RUNTIME_UNKNOWN, service.runtime or "")
-    if service.container.runtime_ports:
-        return Skip(Reason.RUNTIME_DECLARES_PORTS, service.runtime or "")
-    if len(service.container.ports) > 1:
-        return Skip(Reason.SEVERAL_PORTS, ", ".join(str(port.number) for port in service.container.ports))
+    if service.multi_node and service.mode is not Mode.STANDARD:
+        return Skip(Reason.MULTI_NODE)
+    return None
+
+
+def _callers(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
+    """Who calls the server besides the gateway, and so has no key."""
+    if service.transformer and own(service.annotations).get("access") == Access.GATEWAY:
+        return Skip(Reason.TRANSFORMER)
+    if access(service, settings) is Access.GATEWAY:
+        if service.api_key:
+            return Skip(Reason.SERVER_API_KEY)
+        if graph := _graph(service, facts):
+            return Skip(Reason.INFERENCE_GRAPH, graph)
+    return None
+
+
+def _graph(service: InferenceService, facts: Facts) -> str:
+    """The InferenceGraph that has this InferenceService among its steps, "" without one."""
+    for graph in facts.inference_graphs:
+        metadata, spec = graph.get("metadata") or {}, graph.get("spec") or {}
+        nodes = (spec.get("nodes") or {}).values()
+        steps = [step.get("serviceName") for node in nodes for step in node.get("steps") or ()]
+        if metadata.get("namespace") == service.namespace and service.name in steps:
+            return str(metadata.get("name"))
+    return ""
+
+
+def _tls(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
     if service.tls:
         return Skip(Reason.SERVER_TLS)
-    if settings.tls:
-        return Skip(Reason.TLS)
+    return Skip(Reason.TLS) if settings.tls else None
+
+
+def _ports(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
+    """Ports beside the server's, and ports that its runtime declares."""
+    container = service.container
+    declared = container.ports or container.runtime_ports
+    listed = ", ".join(str(number) for number in (*(p.number for p in declared), *service.other_ports))
+    if service.mode is Mode.KNATIVE and (
+        service.other_ports or len(declared) > 1 or (container.taken and declared)
+    ):
+        return Skip(Reason.SEVERAL_PORTS, listed)
+    if container.runtime_ports:
+        return None if takeover(service, facts.sidecar) else Skip(Reason.RUNTIME_DECLARES_PORTS, listed)
+    if len(declared) > 1 and not container.taken and declared[0].number != service.port:
+        return Skip(Reason.SEVERAL_PORTS, listed)
     return None
 
 
@@ -77,51 +110,49 @@ def _no_room(service: InferenceService, settings: Settings, facts: Facts) -> Ski
         return Skip(Reason.NO_HTTP_PORT)
     if service.mode is Mode.KNATIVE and not service.port_fixed:
         return Skip(Reason.PORT_FROM_ENVIRONMENT)
-    if service.api_key and _access(service, settings) is Access.GATEWAY:
-        return Skip(Reason.SERVER_API_KEY)
     if service.name_taken:
         return Skip(Reason.NAME_TAKEN)
+    runtime_ports = [port.number for port in service.container.runtime_ports]
     if service.sidecar:
         native = service.sidecar.path[2] == "initContainers"
-        return Skip(Reason.OTHER_MODE) if native is not (service.mode is Mode.STANDARD) else None
-    wanted = {facts.sidecar.port, facts.sidecar.admin_port}
-    taken = {service.port, *(port.number for port in service.container.ports)} & wanted
+        moved = service.sidecar.number("TOKEN_METER_PORT") in runtime_ports
+        fits = native is (service.mode is Mode.STANDARD) and moved is bool(runtime_ports)
+        return None if fits else Skip(Reason.OTHER_MODE)
+    used = {*(port.number for port in service.container.ports), *runtime_ports, *service.other_ports}
+    ours = facts.sidecar.moved_port if runtime_ports else facts.sidecar.port
+    taken = {service.port, *used} & {ours, facts.sidecar.admin_port}
     return Skip(Reason.PORT_TAKEN, ", ".join(map(str, sorted(taken)))) if taken else None
 
 
-def _plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
-    """The plan for a service without obstacles; a sidecar that is there already keeps its ports."""
-    there = service.sidecar
-    port = (there and there.number("TOKEN_METER_PORT")) or facts.sidecar.port
-    admin_port = (there and there.number("TOKEN_METER_ADMIN_PORT")) or facts.sidecar.admin_port
-    access = _access(service, settings)
-    standard = service.mode is Mode.STANDARD
-    return Plan(
-        strategy=Strategy.NATIVE_SIDECAR if standard else Strategy.CONTAINER,
-        path=service.path,
-        image=facts.sidecar.image,
-        cpu=settings.sidecar_cpu,
-        memory=settings.sidecar_memory,
-        port=port,
-        admin_port=admin_port,
-        server_port=service.port or 0,
-        env=environment(service, settings, port=port, admin_port=admin_port, access=access),
-        key_secret=names.api_key_secret(service.name) if access is Access.GATEWAY else None,
-        # Without a probe of its own KServe would give the server one on ports[0], which is the sidecar's now.
-        probe=standard and not service.container.readiness_probe,
-        prefix=service.server is Server.HUGGINGFACE and PREFIX_VARIABLE not in service.container.env,
-        # KServe renames a lone container itself; beside a second one it finds none and makes no workload.
-        rename=not standard and service.shape is Shape.CUSTOM and service.container_name != _SERVER_CONTAINER,
-        known=there.path if there else None,
-        former_port=there.number("TOKEN_METER_UPSTREAM") if there else None,
-    )
+def _canaries(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
+    """What stands in the way of a canary, which gets a sidecar of its own or keeps the whole from one."""
+    for canary in service.canaries:
+        own_server = canary.shape is Shape.CUSTOM
+        why = ""
+        if service.mode is not Mode.STANDARD:
+            why = "KServe has canaries in Standard mode only"
+        elif canary.shape not in (Shape.NONE, service.shape) or canary.shape is Shape.FRAMEWORK:
+            why = "it is another kind of predictor"
+        elif service.container.runtime_ports or canary.service.container.runtime_ports:
+            why = "its ServingRuntime declares ports"
+        elif canary.service.port != service.port and not own_server:
+            why = "its server listens on another port"
+        elif service.own_init and "initContainers" not in canary.lists:
+            why = "it has the stable predictor's init containers"
+        elif canary.probe not in (None, "tcpSocket") and not own_server and _has_tcp_probe(service):
+            why = "its readiness probe would be merged with the stable predictor's"
+        else:
+            skips = (obstacle(canary.service, settings, facts) for obstacle in _OF_PREDICTORS)
+            why = next((skip.text for skip in skips if skip), "")
+        if why:
+            return Skip(Reason.CANARY, f"{canary.name}: {why}")
+    return None
 
 
-def _access(service: InferenceService, settings: Settings) -> Access:
-    """A sidecar that is there keeps its access unless the InferenceService itself names one.
+def _has_tcp_probe(service: InferenceService) -> bool:
+    """Whether the stable server has a TCP readiness probe, or is about to get ours."""
+    found = [probe for probe in service.container.probes if probe.kind == "readinessProbe"]
+    return not service.container.readiness_probe or any(probe.handler == "tcpSocket" for probe in found)
 
-    Following the namespace's would restart GPU pods at some later, innocent update.
-    """
-    if service.sidecar is None or "access" in own(service.annotations):
-        return settings.access
-    return Access.GATEWAY if "TOKEN_METER_API_KEY_FILE" in service.sidecar.env else Access.OPEN
+
+_OF_PREDICTORS = (_not_for_us, _shape, _callers, _tls, _ports, _no_room)

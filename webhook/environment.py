@@ -13,13 +13,19 @@ FOLLOWING = (
 
 
 def environment(
-    service: InferenceService, settings: Settings, *, port: int, admin_port: int, access: Access
+    service: InferenceService,
+    settings: Settings,
+    *,
+    port: int,
+    admin_port: int,
+    server_port: int,
+    access: Access,
 ) -> dict[str, str]:
     """The variables by name, in the order in which they are written; what is not known is left out."""
     variables = {
         "TOKEN_METER_PORT": str(port),
         "TOKEN_METER_ADMIN_PORT": str(admin_port),
-        "TOKEN_METER_UPSTREAM": f"http://127.0.0.1:{service.port}",
+        "TOKEN_METER_UPSTREAM": f"http://127.0.0.1:{server_port}",
         "TOKEN_METER_BASE_PATH": service.base_path,
         "TOKEN_METER_SERVER": service.server.value,
         "TOKEN_METER_NAMESPACE": service.namespace,

@@ -8,42 +8,74 @@ from collections.abc import Mapping
 from typing import Any
 
 from isvc import names
+from isvc.errors import Path
 from isvc.service import PREFIX_VARIABLE
+from webhook import notes
 from webhook.container import container, key_mount, key_volume
 from webhook.environment import FOLLOWING
 from webhook.plan import Plan, Strategy
 
 _Object = dict[str, Any]
-_LISTS = {Strategy.NATIVE_SIDECAR: "initContainers", Strategy.CONTAINER: "containers"}
+LISTS = {Strategy.NATIVE_SIDECAR: "initContainers", Strategy.CONTAINER: "containers"}
 
 
 def inject(obj: Mapping[str, Any], plan: Plan) -> _Object:
     """A copy of `obj` with the plan carried out; `obj` itself is not changed."""
     after: _Object = copy.deepcopy(dict(obj))
-    predictor, server = after["spec"]["predictor"], _at(after, plan)
-    if plan.rename:
-        server["name"] = "kserve-container"
-    _lead_through_sidecar(server, plan)
-    _watch_model(server, plan)
-    if plan.prefix:
-        _list(server, "env").append({"name": PREFIX_VARIABLE, "value": ""})
-    if plan.known is None:
-        _list(predictor, _LISTS[plan.strategy]).append(container(plan))
-    else:
-        _follow(predictor[plan.known[2]][plan.known[3]], plan)
-    _give_key(predictor, plan)
+    for part in (plan, *plan.canaries):
+        _inject(after, part)
     return after
 
 
-def _at(obj: _Object, plan: Plan) -> _Object:
+def _inject(obj: _Object, plan: Plan) -> None:
+    predictor = at(obj, plan.predictor)
+    replaced: _Object = {}
+    if plan.path is not None:
+        _edit_server(at(obj, plan.path), plan, replaced)
+    sidecar = _sidecar(predictor, plan)
+    _give_key(predictor, sidecar, plan)
+    notes.write(sidecar, replaced)
+
+
+def at(obj: _Object, path: Path) -> _Object:
+    """The object under a path."""
     value: Any = obj
-    for step in plan.path:
+    for step in path:
         value = value[step]
-    server: _Object = value
-    return server
+    found: _Object = value
+    return found
 
 
-def _list(parent: _Object, key: str) -> list[Any]:
+def _edit_server(server: _Object, plan: Plan, replaced: _Object) -> None:
+    """Lead the traffic, keep the probes on the server; what is replaced of the user's is noted in `replaced`."""
+    first_time = plan.known is None
+    if plan.rename:
+        server["name"] = "kserve-container"
+    if plan.ports:
+        _lead_through_sidecar(server, plan, replaced)
+    if plan.move:
+        list_of(server, "args").append(plan.move)
+        replaced["argument"] = plan.move
+    _redirect_probes(server, plan, replaced)
+    ours = {"tcpSocket": {"port": plan.server_port}}
+    if plan.probe:
+        server["readinessProbe"] = ours
+    elif server.get("readinessProbe") == {"tcpSocket": {"port": plan.former_port}}:
+        server["readinessProbe"]["tcpSocket"]["port"] = plan.server_port
+    elif first_time and server.get("readinessProbe") == ours and "readinessProbe" not in replaced:
+        replaced["readinessProbe"] = notes.KEPT
+    if plan.prefix:
+        list_of(server, "env").append({"name": PREFIX_VARIABLE, "value": ""})
+    elif first_time and any(is_empty_prefix(entry) for entry in server.get("env") or ()):
+        replaced["prefix"] = notes.KEPT
+
+
+def is_empty_prefix(entry: Mapping[str, Any]) -> bool:
+    """Whether a variable is the prefix and empty; clients with Go types drop an empty value."""
+    return entry.get("name") == PREFIX_VARIABLE and not entry.get("value") and not entry.get("valueFrom")
+
+
+def list_of(parent: _Object, key: str) -> list[Any]:
     """The list under `key`, made where it is absent or null."""
     if parent.get(key) is None:
         parent[key] = []
@@ -51,76 +83,91 @@ def _list(parent: _Object, key: str) -> list[Any]:
     return items
 
 
-def _lead_through_sidecar(server: _Object, plan: Plan) -> None:
-    """`ports` names the sidecar's port and no other: KServe's Service, and Knative, send traffic to ports[0].
+def _lead_through_sidecar(server: _Object, plan: Plan, replaced: _Object) -> None:
+    """`ports` begins with the sidecar's: KServe's Service, and Knative, send traffic to ports[0].
 
-    A port that the server declared itself is taken over, with its name; a probe that went to it by that name
-    now names the number, so that it still watches the server.
+    A port that the server declared itself is taken over, with its name; further ports stay behind it.
     """
-    ports = _list(server, "ports")
-    others = [port for port in ports if port.get("containerPort") != plan.port]
-    if len(ports) > len(others):
+    ports = list_of(server, "ports")
+    ours = next((port for port in ports if port.get("containerPort") == plan.port), None)
+    if ours is None:
+        if ports:
+            replaced["port"] = ports[0]["containerPort"]
+            ports[0]["containerPort"] = plan.port
+        else:
+            ports.append({"name": "http1", "containerPort": plan.port, "protocol": "TCP"})
+        return
+    for port in [port for port in ports if port is not ours]:
         # Server-side apply puts the user's port back beside ours.
-        for port in others:
+        if port.get("name") in (None, "", ours.get("name")) or port.get("containerPort") == plan.server_port:
+            replaced["port"] = port["containerPort"]
             ports.remove(port)
-        return
-    if not others:
-        ports.append({"name": "http1", "containerPort": plan.port, "protocol": "TCP"})
-        return
-    (port,) = others
-    _name_port_by_number(server, port.get("name"), port["containerPort"])
-    port["containerPort"] = plan.port
+    if ports[0] is not ours:
+        ports.remove(ours)
+        ports.insert(0, ours)
 
 
-def _name_port_by_number(server: _Object, name: str | None, number: int) -> None:
-    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
-        for handler in ("httpGet", "tcpSocket"):
-            target = _member(_member(server, probe), handler)
-            if name and target.get("port") == name:
-                target["port"] = number
+def _redirect_probes(server: _Object, plan: Plan, replaced: _Object) -> None:
+    """Probes that would reach the sidecar go to the server's own port, also those of the runtime."""
+    for probe in plan.redirect:
+        if server.get(probe.kind) is None:
+            if plan.inherits:
+                continue
+            server[probe.kind] = {}
+        handler = server[probe.kind].get(probe.handler)
+        if handler is None:
+            server[probe.kind][probe.handler] = {"port": plan.server_port}
+        elif handler.get("port") != plan.server_port:
+            replaced[probe.kind] = handler.get("port")
+            handler["port"] = plan.server_port
 
 
-def _member(parent: _Object, key: str) -> _Object:
-    """The object under `key`, an empty one where there is none."""
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _watch_model(server: _Object, plan: Plan) -> None:
-    """The server's readiness stays its own; a probe of its former port goes with it to the new one."""
-    if plan.probe:
-        server["readinessProbe"] = {"tcpSocket": {"port": plan.server_port}}
-    elif server.get("readinessProbe") == {"tcpSocket": {"port": plan.former_port}}:
-        server["readinessProbe"]["tcpSocket"]["port"] = plan.server_port
+def _sidecar(predictor: _Object, plan: Plan) -> _Object:
+    """The sidecar's container: put in, brought up to the ISVC's present fields, or made anew on demand."""
+    built = container(plan)
+    if plan.revision:
+        notes.set_variable(built, notes.REVISION, plan.revision)
+    if plan.known is None:
+        list_of(predictor, LISTS[plan.strategy]).append(built)
+        return built
+    there: list[_Object] = predictor[LISTS[plan.strategy]]
+    place = there.index(at(predictor, plan.known[-2:]))
+    found = there[place]
+    revision = next((e.get("value") for e in found.get("env") or () if e.get("name") == notes.REVISION), None)
+    if plan.revision and plan.revision != revision:
+        notes.write(built, notes.read(found))
+        there[place] = built
+        return built
+    _follow(found, plan)
+    return found
 
 
 def _follow(sidecar: _Object, plan: Plan) -> None:
     """Bring a sidecar that is there up to the ISVC's present fields, and leave all else as it is."""
-    env = _list(sidecar, "env")
+    env = list_of(sidecar, "env")
     for variable in FOLLOWING:
-        entry = next((entry for entry in env if entry.get("name") == variable), None)
         value = plan.env.get(variable)
-        if value is None:
-            if entry:
+        if value is not None:
+            notes.set_variable(sidecar, variable, value)
+        else:
+            for entry in [entry for entry in env if entry.get("name") == variable]:
                 env.remove(entry)
-        elif entry is None:
-            env.append({"name": variable, "value": value})
-        elif entry.get("value") != value:
-            entry["value"] = value
 
 
-def _give_key(predictor: _Object, plan: Plan) -> None:
+def _give_key(predictor: _Object, sidecar: _Object, plan: Plan) -> None:
     """Mount the key where access is the gateway's alone; where it is open, take our mount and volume away."""
-    sidecar = next(c for c in predictor[_LISTS[plan.strategy]] if c.get("name") == names.CONTAINER)
-    for parent, key, wanted in (
-        (sidecar, "volumeMounts", key_mount()),
-        (predictor, "volumes", plan.key_secret and key_volume(plan.key_secret)),
-    ):
-        there = [item for item in parent.get(key) or () if item.get("name") == names.KEY_VOLUME]
-        if plan.key_secret and not there:
-            _list(parent, key).append(wanted)
-        elif not plan.key_secret and there:
-            for item in there:
-                parent[key].remove(item)
-            if not parent[key]:
-                del parent[key]
+    secret = plan.key_secret
+    _give(sidecar, "volumeMounts", key_mount() if secret else None)
+    if plan.volume:
+        _give(predictor, "volumes", key_volume(secret) if secret else None)
+
+
+def _give(parent: _Object, key: str, wanted: _Object | None) -> None:
+    there = [item for item in parent.get(key) or () if item.get("name") == names.KEY_VOLUME]
+    if wanted and not there:
+        list_of(parent, key).append(wanted)
+    elif not wanted and there:
+        for item in there:
+            parent[key].remove(item)
+        if not parent[key]:
+            del parent[key]

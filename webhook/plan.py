@@ -7,6 +7,7 @@ from typing import Any
 
 from isvc import Mode, names
 from isvc.errors import Path
+from isvc.predictor import Probe
 from webhook.reasons import Reason
 
 # Taken in a KServe pod: Knative's queue-proxy, KServe's gRPC, metrics, HTTPS and agent, Ray, Istio (15xxx).
@@ -17,20 +18,26 @@ RESERVED_PORTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SidecarSettings:
-    """What is the same for every sidecar of a cluster. Raises ValueError for ports that are taken in KServe pods."""
+    """What is the same for every sidecar of a cluster. Raises ValueError for ports that are taken in KServe pods.
+
+    `moved_port` is the server's where the sidecar takes over the port that its runtime declares.
+    """
 
     image: str = "token-meter/sidecar:0.1.0"
     port: int = names.DATA_PORT
     admin_port: int = names.ADMIN_PORT
+    moved_port: int = names.MOVED_PORT
 
     def __post_init__(self) -> None:
-        for port in (self.port, self.admin_port):
+        ports = (self.port, self.admin_port, self.moved_port)
+        for port in ports:
             if not 1024 <= port <= 65535 or port in RESERVED_PORTS or 15000 <= port < 15100:
                 raise ValueError(
                     f"the sidecar cannot listen on {port}: choose a free port from 1024 to 65535"
                 )
-        if self.port == self.admin_port:
-            raise ValueError(f"the sidecar needs two ports, both are {self.port}")
+        if len(set(ports)) < len(ports):
+            listed = ", ".join(map(str, ports))
+            raise ValueError(f"data, admin and moved server port must be three different ones, are {listed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,8 @@ class Facts:
     """What the caller knows besides the InferenceService.
 
     `injection` is the value of its namespace's label, None without one; `serving_runtimes` the cluster's raw
-    runtimes, None where they are not known (then the ones that KServe ships are taken).
+    runtimes, None where they are not known (then the ones that KServe ships are taken); `inference_graphs` its raw
+    InferenceGraphs.
     """
 
     injection: str | None = "enabled"
@@ -47,6 +55,7 @@ class Facts:
     namespace_annotations: Mapping[str, str] = field(default_factory=dict)
     cluster_defaults: Mapping[str, str] = field(default_factory=dict)
     serving_runtimes: Sequence[Mapping[str, Any]] | None = None
+    inference_graphs: Sequence[Mapping[str, Any]] = ()
     sidecar: SidecarSettings = SidecarSettings()
 
 
@@ -64,14 +73,21 @@ class Strategy(StrEnum):
 class Plan:
     """Everything that `inject` writes, decided.
 
-    `path` leads to the server's container; `probe` asks for a readiness probe on the server's own port,
-    `prefix` for KSERVE_OPENAI_ROUTE_PREFIX="", `rename` for the name kserve-container; `key_secret` None
-    leaves access open; `known` is the sidecar's path where the object has it already, `former_port` the
-    server's port that it went to.
+    `predictor` leads to the predictor, `path` to the server's container, None where a canary has none of its own;
+    `port` is the sidecar's, `server_port` the server's. `move` is the argument that moves the server where the sidecar
+    takes over its port; where it is None and `ports` is asked for, the server's `ports` name the sidecar's instead.
+    `redirect` are the probes that would reach the sidecar and go to the server's port from now on; `probe` asks for a
+    readiness probe on that port, `prefix` for KSERVE_OPENAI_ROUTE_PREFIX="", `rename` for the name kserve-container.
+    `key_secret` None leaves access open, `volume` says whether this predictor has to hold its volume.
+    `known` is the sidecar's path where the object has it already, `former_port` the server's port that it went to;
+    `revision` is the wish for a new sidecar in its place, where that differs from the one it was made with.
+    `as_root`: the pod's user is root, which the sidecar must not be. `inherits`: the server's fields are merged over
+    the stable predictor's (canary), so that only lists are written that it has of its own.
     """
 
     strategy: Strategy
-    path: Path
+    predictor: Path
+    path: Path | None
     image: str
     cpu: str
     memory: str
@@ -80,11 +96,19 @@ class Plan:
     server_port: int
     env: Mapping[str, str]
     key_secret: str | None
+    ports: bool
+    move: str | None
+    redirect: tuple[Probe, ...]
     probe: bool
     prefix: bool
     rename: bool
+    as_root: bool = False
+    volume: bool = True
+    inherits: bool = False
     known: Path | None = None
     former_port: int | None = None
+    revision: str | None = None
+    canaries: "tuple[Plan, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

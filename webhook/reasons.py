@@ -53,22 +53,45 @@ class Reason(Enum):
     NAME_TAKEN = ("NameTaken", "it has a container called token-meter that is not ours")
     OTHER_MODE = (
         "OtherMode",
-        "it carries a sidecar made for the other deployment mode; remove that container to have it made anew",
+        "it carries a sidecar made for another deployment mode or another runtime's ports;"
+        " remove that container to have it made anew",
     )
 
+    HOST_NETWORK = (
+        "HostNetwork",
+        "its pods share the node's network, where the sidecar's ports are not its own",
+    )
     RUNTIME_DECLARES_PORTS = (
         "RuntimeDeclaresPorts",
-        "its ServingRuntime declares ports, beside which the sidecar's cannot be served; not supported yet",
+        "its ServingRuntime declares ports, beside which the sidecar's cannot be served, and its server cannot be"
+        " moved by a flag; take the ports out of the ServingRuntime",
     )
-    SEVERAL_PORTS = ("SeveralPorts", "its container declares several ports; not supported yet")
-    SEVERAL_CONTAINERS = ("SeveralContainers", "its predictor has several containers; not supported yet")
+    SEVERAL_PORTS = (
+        "SeveralPorts",
+        "its pod declares several ports, and the first, where KServe sends the traffic, is not the server's,"
+        " or it is Knative's, which allows one",
+    )
+    SEVERAL_CONTAINERS = (
+        "SeveralContainers",
+        "its predictor has several containers and the first is not called kserve-container:"
+        " KServe makes no pod of it",
+    )
     COLLOCATED_TRANSFORMER = (
         "CollocatedTransformer",
-        "its predictor has a transformer-container, which KServe's Service goes to; not supported yet",
+        "its traffic enters by its transformer-container, whose answers need not be OpenAI's;"
+        " a transformer of its own (spec.transformer) leaves the model to the sidecar",
     )
-    TRANSFORMER = ("Transformer", "its traffic enters by its transformer; not supported yet")
-    MULTI_NODE = ("MultiNode", "it is served by several nodes (workerSpec); not supported yet")
-    CANARY = ("Canary", "it has canaries (spec.canary); not supported yet")
+    TRANSFORMER = (
+        "Transformer",
+        "its transformer calls the model without the gateway's key; take token-meter.dev/access: gateway away",
+    )
+    INFERENCE_GRAPH = (
+        "InferenceGraph",
+        "it is a step of an InferenceGraph, whose router has no key of the gateway's;"
+        " set token-meter.dev/access: open",
+    )
+    MULTI_NODE = ("MultiNode", "several nodes (workerSpec) are served in Standard mode only")
+    CANARY = ("Canary", "a canary of it (spec.canary) cannot be served like the stable predictor")
     SERVER_TLS = ("ServerTLS", "its server speaks TLS, behind which tokens cannot be read; not supported yet")
     TLS = ("TLS", 'token-meter.dev/tls: "true" asks for TLS to the sidecar; not supported yet')
 

@@ -42,7 +42,7 @@ class Panic(Exception):
 
 def pod_spec(predictor: Object, runtimes: Sequence[Mapping[str, Any]], isvc: str, namespace: str) -> Object:
     """The pod's spec as the workload holds it. Raises LookupError without a runtime, Panic where KServe does."""
-    pod = compact({key: value for key, value in predictor.items() if key not in _NOT_OF_PODS})
+    pod: Object = compact({key: value for key, value in predictor.items() if key not in _NOT_OF_PODS})
     if model := predictor.get("model"):
         pod = _from_runtime(pod, model, _runtime(predictor, runtimes), {"Name": isvc, "Namespace": namespace})
     else:

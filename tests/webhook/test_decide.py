@@ -44,6 +44,7 @@ def _reason(obj: dict[str, Any], facts: Facts = FACTS) -> Reason:
     return result.decision.reason
 
 
+METRICS = {"containerPort": 9400, "name": "metrics"}
 SKIPPED = [
     (_object(_model(), inject="false"), Reason.OPTED_OUT),
     (_object({}), Reason.NO_PREDICTOR),
@@ -67,8 +68,23 @@ SKIPPED = [
     (_object(_custom("vllm/vllm-openai:v1", "--api-key=s")), Reason.SERVER_API_KEY),
     (_object(_model(), tls="true"), Reason.TLS),
     (
-        _object(_custom("vllm/vllm-openai:v1", ports=[{"containerPort": 8000}, {"containerPort": 9400}])),
+        _object(
+            _custom(
+                "vllm/vllm-openai:v1", "--port=8000", ports=[METRICS, {"containerPort": 8000, "name": "h"}]
+            )
+        ),
         Reason.SEVERAL_PORTS,
+    ),
+    (_object({**_model(), "hostNetwork": True}), Reason.HOST_NETWORK),
+    (
+        _object({"containers": [{"name": "a", "image": "vllm/vllm-openai:v1"}, {"name": "b", "image": "x"}]}),
+        Reason.SEVERAL_CONTAINERS,
+    ),
+    (
+        _object(
+            {**_model(), "containers": [{"name": "h", "image": "x", "ports": [{"containerPort": 9181}]}]}
+        ),
+        Reason.PORT_TAKEN,
     ),
     (
         _object({**_model(), "initContainers": [{"name": "token-meter", "image": "someone/else:1"}]}),
@@ -85,23 +101,19 @@ def test_skipped_with_its_reason(obj: dict[str, Any], reason: Reason) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("standard/multi-node", Reason.MULTI_NODE),
-        ("standard/canary", Reason.CANARY),
-        ("standard/separate-transformer", Reason.TRANSFORMER),
         ("standard/collocated-transformer", Reason.COLLOCATED_TRANSFORMER),
         ("standard/model-with-collocated-transformer", Reason.COLLOCATED_TRANSFORMER),
-        ("standard/custom-two-containers", Reason.SEVERAL_CONTAINERS),
-        ("standard/model-plus-extra-container", Reason.SEVERAL_CONTAINERS),
+        ("standard/runtime-with-two-ports", Reason.UNKNOWN_FORMAT),
         ("standard/h2c-port", Reason.GRPC_ONLY),
         ("standard/sklearn", Reason.PREDICTIVE_FORMAT),
     ],
 )
-def test_recorded_shapes_without_a_strategy_are_skipped(name: str, reason: Reason) -> None:
+def test_recorded_shapes_that_cannot_be_served_are_skipped(name: str, reason: Reason) -> None:
     assert _reason(recorded.given(name)) is reason
 
 
 @pytest.mark.parametrize("mode", ["standard", "knative"])
-def test_runtime_with_ports_is_skipped_where_strategy_a_would_break_it(mode: str) -> None:
+def test_runtime_with_ports_is_skipped_where_no_flag_is_sure_to_move_its_server(mode: str) -> None:
     obj = recorded.given(f"{mode}/runtime-with-ports")
     obj["metadata"]["annotations"]["token-meter.dev/inject"] = "true"
     assert _reason(obj) is Reason.RUNTIME_DECLARES_PORTS
