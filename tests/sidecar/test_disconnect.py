@@ -262,8 +262,14 @@ def test_a_large_json_answer_waits_for_its_reader(sidecar: Sidecar, upstream: Up
 
 def test_a_model_that_does_not_read_stops_an_upload(sidecar: Sidecar, upstream: Upstream) -> None:
     upstream.reads_body = False
-    upstream.answer(lambda peer, _: done.pass_through())
     done = Gate()
+
+    def held(peer: Peer, _: Received) -> None:
+        done.pass_through()
+        peer.close()
+        raise ConnectionAbortedError  # what is left of the body is no request to read on
+
+    upstream.answer(held)
     before = sidecar.resident_bytes()
     with sidecar.client() as client:
         client.request("PUT", "/upload", f"content-length: {512 * MIB}")
@@ -290,7 +296,6 @@ def test_a_tunnel_s_reader_that_stops_stops_the_other_side(
             blocked.set()
         done.pass_through()
         peer.close()
-        raise ConnectionAbortedError  # what went into the tunnel is no HTTP to read on
 
     upstream.answer(websocket)
     before = sidecar.resident_bytes()
@@ -370,7 +375,7 @@ def test_200_fast_streams_pass_a_slow_one(sidecar: Sidecar, upstream: Upstream) 
     assert growth < 32 * MIB
 
 
-def test_100_readers_that_stopped_do_not_grow_memory_without_bound(
+def test_40_readers_that_stopped_do_not_grow_memory_without_bound(
     sidecar: Sidecar, upstream: Upstream
 ) -> None:
     """Half a MiB for each is the bound stated here; the kernel's buffers are not the sidecar's."""
@@ -386,7 +391,7 @@ def test_100_readers_that_stopped_do_not_grow_memory_without_bound(
 
     upstream.answer(flood)
     memory = sidecar.resident_bytes()
-    clients = [sidecar.client(receive_buffer=4096) for _ in range(100)]
+    clients = [sidecar.client(receive_buffer=4096) for _ in range(40)]
     for client in clients:
         client.post(CHAT, STREAM)
     for _ in clients:
@@ -395,7 +400,7 @@ def test_100_readers_that_stopped_do_not_grow_memory_without_bound(
     over.set()
     for client in clients:
         client.reset()
-    assert growth < 100 * 512 * 1024
+    assert growth < 40 * 512 * 1024
     upstream.answer(json_answer({"usage": usage(1, 1)}))
     with sidecar.client() as client:
         client.post(CHAT, {"model": "m"})

@@ -290,6 +290,56 @@ def test_a_large_request_streams_through_where_it_is_not_metered(client: Client,
     assert upstream.only.body == b"a" * 1_000_000 + b"b" * 1_000_000
 
 
+def test_a_request_without_a_body_gains_none(client: Client, upstream: Upstream) -> None:
+    upstream.answer(answer(b"ok"))
+    for method in ("GET", "DELETE", "OPTIONS"):
+        client.request(method, "/thing")
+        assert client.response().body == b"ok"
+    client.request("POST", "/thing", body=b"")
+    assert client.response().body == b"ok"
+    framing = [
+        (request.header(b"content-length"), request.header(b"transfer-encoding"))
+        for request in upstream.received
+    ]
+    assert framing == [(None, None)] * 3 + [(b"0", None)]
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (b"http://model/health?a=b", b"/health?a=b"),
+        (b"http://model:8080", b"/"),
+        (b"HTTPS://model/a//b", b"/a//b"),
+    ],
+)
+def test_an_absolute_target_loses_its_host(
+    client: Client, upstream: Upstream, given: bytes, seen: bytes
+) -> None:
+    upstream.answer(answer(b"ok"))
+    client.send(b"GET %b HTTP/1.1\r\nhost: model\r\n\r\n" % given)
+    assert client.response().body == b"ok"
+    assert upstream.only.target == seen
+
+
+def test_the_server_as_a_whole_can_be_asked_for_its_options(client: Client, upstream: Upstream) -> None:
+    upstream.answer(answer(b"ok"))
+    client.request("OPTIONS", "*")
+    assert client.response().body == b"ok"
+    assert upstream.only.target == b"*"
+
+
+def test_connect_is_not_served(client: Client, upstream: Upstream) -> None:
+    client.send(b"CONNECT model:80 HTTP/1.1\r\nhost: model:80\r\n\r\n")
+    assert client.response().status in (400, 405)
+    assert upstream.heads == []
+
+
+def test_an_expectation_that_nobody_knows_is_refused(client: Client, upstream: Upstream) -> None:
+    client.request("POST", CHAT, "expect: 200-ok", body=b"{}")
+    assert client.response().status == 417
+    assert upstream.heads == []
+
+
 # -- headers of one hop
 
 _HOP_BY_HOP = [
@@ -627,6 +677,25 @@ def test_a_body_of_exactly_the_limit_passes(limited: Sidecar, upstream: Upstream
         client.post("/v1/completions", body)
         assert client.response().body == REPLY
     assert upstream.only.body == body
+
+
+def test_large_bodies_share_one_bound(start_sidecar: StartSidecar, upstream: Upstream) -> None:
+    upstream.answer(json_answer(REPLY))
+    sidecar = start_sidecar(base_path="/v1", max_buffered_bytes=100_000)
+    with sidecar.client() as one, sidecar.client() as two:
+        one.request("POST", CHAT, "content-length: 90000")
+        one.send(b'{"x":"' + b"a" * 69_994)
+        sidecar.settle()
+        two.request("POST", CHAT, "content-length: 90000")
+        two.send(b'{"x":"' + b"a" * 69_994)
+        response = two.response()
+        assert response.status == 503
+        assert int(response.header(b"retry-after") or 0) > 0
+        one.send(b"a" * 19_998 + b'"}')
+        assert one.response().status == 200
+    with sidecar.client() as three:
+        three.post(CHAT, b'{"x":"' + b"a" * 89_992 + b'"}')  # what was held has been let go
+        assert three.response().status == 200
 
 
 def test_a_client_that_is_still_sending_can_read_its_413(limited: Sidecar, upstream: Upstream) -> None:

@@ -353,14 +353,16 @@ HOW = [
 @pytest.mark.parametrize("asked", [True, False], ids=["asked", "not asked"])
 @pytest.mark.parametrize("kind", ["chat", "text"])
 def test_who_gets_which_usage(
-    vllm: Sidecar, upstream: Upstream, request_id: str, kind: str, asked: bool, channel: str, how: str
+    vllm: Sidecar, upstream: Upstream, kind: str, asked: bool, channel: str, how: str
 ) -> None:
     sent, contents = _served(kind, how)
     upstream.answer(stream(*map(event, sent), DONE))
     body: dict[str, Any] = {"model": "m", "stream": True}
     if asked:
         body["stream_options"] = {"include_usage": True}
-    headers = [f"x-request-id: {request_id}", *([GATEWAY] if channel == "gateway" else [])]
+    headers = [GATEWAY] if channel == "gateway" else []
+    before = vllm.tokens()
+    requests = vllm.total("token_meter_requests_total", channel=channel)
     with vllm.client() as client:
         client.post(CHAT if kind == "chat" else COMPLETIONS, body, *headers)
         *chunks, done = events(client.response().body)
@@ -380,9 +382,9 @@ def test_who_gets_which_usage(
         assert (last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]) == (11, 3)
     else:
         assert chunks == contents
-    line = vllm.record(request_id)
-    counted = (0, 0) if how == "none" else (11, 3)
-    assert (line["input_tokens"], line["output_tokens"], line["channel"]) == (*counted, channel)
+    after = vllm.tokens()
+    assert (after[0] - before[0], after[1] - before[1]) == ((0, 0) if how == "none" else (11, 3))
+    assert vllm.total("token_meter_requests_total", channel=channel) == requests + 1
 
 
 def _bare(part: dict[str, Any]) -> dict[str, Any]:
