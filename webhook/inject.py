@@ -117,6 +117,7 @@ def _redirect_probes(server: _Object, plan: Plan, replaced: _Object) -> None:
         handler = server[probe.kind].get(probe.handler)
         if handler is None:
             server[probe.kind][probe.handler] = {"port": plan.server_port}
+            replaced[probe.kind] = notes.MADE
         elif handler.get("port") != plan.server_port:
             replaced[probe.kind] = handler.get("port")
             handler["port"] = plan.server_port

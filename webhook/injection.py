@@ -1,4 +1,4 @@
-"""One InferenceService through the whole of it: read, decide, inject, patch.
+"""One InferenceService through the whole of it: read, decide, inject or remove, patch.
 
 The command line and the admission both call this.
 """
@@ -14,12 +14,15 @@ from isvc.annotations import unknown
 from webhook.decide import decide
 from webhook.inject import inject
 from webhook.patch import Operation, patch
-from webhook.plan import Decision, Facts, Inject
+from webhook.plan import Decision, Facts, Inject, Skip
+from webhook.reasons import Reason
+from webhook.remove import remove
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it: `obj` is the object to store, `patch` leads to it; a skipped object is as it was.
+    """What came of it: `obj` is the object to store, `patch` leads to it; a skipped object is as it was,
+    but for one that no longer asks for the sidecar: there it is taken out.
 
     `warnings` are sentences for the person who applied it.
     """
@@ -49,5 +52,11 @@ def run(obj: Mapping[str, Any], facts: Facts | None = None) -> Result:
         serving_runtimes=facts.serving_runtimes,
     )
     decision = decide(service, facts)
-    after = inject(obj, decision.plan) if isinstance(decision, Inject) else copy.deepcopy(dict(obj))
+    match decision:
+        case Inject(plan):
+            after = inject(obj, plan)
+        case Skip(Reason.OPTED_OUT | Reason.NOT_ANNOTATED):
+            after = remove(obj)
+        case _:
+            after = copy.deepcopy(dict(obj))
     return Result(service, decision, after, patch(obj, after), unknown(service.annotations))

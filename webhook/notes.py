@@ -11,6 +11,8 @@ REPLACED = "INJECTION_REPLACED"
 REVISION = "INJECTION_REVISION"
 KEPT = "kept"
 """The note at something that the user wrote just as we would have: it stays."""
+MADE = "made"
+"""The note at a probe's handler that is there by the injection alone."""
 
 
 def read(sidecar: Mapping[str, Any]) -> dict[str, Any]:
