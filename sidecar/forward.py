@@ -5,7 +5,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from sidecar.client import ClientConnection
-from sidecar.upstream import UpstreamConnection, UpstreamTimeout
+from sidecar.lost import UpstreamTimeout
+from sidecar.upstream import UpstreamConnection
 
 Transform = Callable[[bytes], bytes]
 
@@ -68,7 +69,7 @@ class BodyForwarder:
         if self._transform is not None:
             data = self._transform(data)
         if data:
-            self._connection.write(data)
+            self._connection.answer.write(data)
 
     def end(self) -> None:
         """The body is whole."""

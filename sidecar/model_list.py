@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from sidecar.client import ClientConnection, Request
+from sidecar.client import ClientConnection
 from sidecar.forward import read_some
+from sidecar.incoming import Request
+from sidecar.lost import UpstreamLost, UpstreamTimeout, no_answer
 from sidecar.messages import dropping, end_to_end, request_message
-from sidecar.upstream import UpstreamLost, UpstreamTimeout, no_answer
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
@@ -41,7 +42,7 @@ async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) 
         raise no_answer(error) from None
     translated = translate(body) if head.status == 200 else None
     answer = body if translated is None else translated
-    connection.start(head, length=len(answer), first=answer)
+    connection.answer.start(head, length=len(answer), first=answer)
 
 
 def translate(body: bytes) -> bytes | None:

@@ -7,17 +7,19 @@ from time import monotonic
 
 from sidecar import exchange, model_list, relay
 from sidecar.access import Access
-from sidecar.client import ClientConnection, Request
+from sidecar.client import ClientConnection
 from sidecar.endpoints import BASE_PATHS, Endpoint, is_model_list, route
 from sidecar.errors import Refusal
+from sidecar.incoming import Request
 from sidecar.log import Log
+from sidecar.lost import UpstreamLost, UpstreamTimeout
 from sidecar.messages import ResponseHead
 from sidecar.metrics import Metrics
 from sidecar.pool import Pool
 from sidecar.record import Record
 from sidecar.request_body import Ask
 from sidecar.settings import ServerKind, Settings
-from sidecar.upstream import Interim, UpstreamConnection, UpstreamLost, UpstreamTimeout
+from sidecar.upstream import Interim, UpstreamConnection
 
 # vLLM has running usage (`continuous_usage_stats`), and KServe's huggingface server runs on vLLM.
 _RUNNING_USAGE = frozenset({ServerKind.VLLM, ServerKind.HUGGINGFACE})
@@ -77,10 +79,10 @@ class Proxy:
 
     def give_up(self, connection: ClientConnection, refusal: Refusal) -> None:
         """Answer with an error where that is still possible, else break the connection."""
-        if connection.answered:
-            connection.abort()
+        if connection.answer.answered:
+            connection.answer.abort()
         else:
-            connection.refuse(refusal)
+            connection.answer.refuse(refusal)
 
     async def open(
         self, message: bytes, *, head_only: bool = False, on_interim: Interim | None = None

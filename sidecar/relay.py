@@ -4,10 +4,12 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from sidecar.client import ClientConnection, Request
+from sidecar.client import ClientConnection
 from sidecar.forward import BodyForwarder
+from sidecar.incoming import Request
+from sidecar.lost import UpstreamLost, UpstreamTimeout, no_answer
 from sidecar.messages import Headers, ResponseHead, dropping, end_to_end, request_message
-from sidecar.upstream import UpstreamConnection, UpstreamLost, UpstreamTimeout, no_answer
+from sidecar.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
@@ -26,7 +28,9 @@ async def serve(proxy: "Proxy", connection: ClientConnection, request: Request) 
             body = b"".join(request.chunks)
             request.chunks = []
             message = request_message(head.method, head.target, _headers(proxy, request), body)
-            upstream, answer = await proxy.open(message, head_only=head_only, on_interim=connection.interim)
+            upstream, answer = await proxy.open(
+                message, head_only=head_only, on_interim=connection.answer.interim
+            )
         else:
             upstream, answer = await _stream_up(proxy, connection, request)
     except (UpstreamLost, UpstreamTimeout) as error:
@@ -93,7 +97,7 @@ async def _stream_up(
         upstream.begin(
             request_message(head.method, head.target, headers),
             head_only=head.method == b"HEAD",
-            on_interim=connection.interim,
+            on_interim=connection.answer.interim,
         )
         sending = asyncio.ensure_future(_send_body(upstream, request, proxy.settings.body_timeout))
         answering = asyncio.ensure_future(upstream.response())
@@ -142,22 +146,22 @@ async def _answer(
     bodiless = head_only or head.status in (204, 304)
     first = upstream.take()
     if bodiless:
-        connection.start(head, length=None, bodiless=True)
+        connection.answer.start(head, length=None, bodiless=True)
         return
     if upstream.complete and head.length is None:
-        connection.start(head, length=None, first=first)
-        connection.end()
+        connection.answer.start(head, length=None, first=first)
+        connection.answer.end()
         return
-    connection.start(head, length=head.length, first=first)
+    connection.answer.start(head, length=head.length, first=first)
     if upstream.complete:
         return
     forwarder = BodyForwarder(connection, upstream, idle_timeout=proxy.settings.upstream_timeout)
     try:
         await forwarder.run()
     except (UpstreamLost, UpstreamTimeout):
-        connection.abort()
+        connection.answer.abort()
         return
-    connection.end()
+    connection.answer.end()
 
 
 class _Tunnel:
@@ -170,10 +174,10 @@ class _Tunnel:
 
     async def run(self, answer: ResponseHead, early: bytes) -> None:
         connection, upstream = self._connection, self._upstream
-        connection.switch(answer, self._from_client)
+        connection.answer.switch(answer, self._from_client)
         upstream.tunnel = self
         if pending := upstream.take():
-            connection.write_raw(pending)
+            connection.answer.write_raw(pending)
         connection.on_pause, connection.on_resume = upstream.pause, upstream.resume
         upstream.on_room = connection.read
         upstream.resume()
@@ -188,7 +192,7 @@ class _Tunnel:
             self.end()
 
     def data(self, data: bytes) -> None:
-        self._connection.write_raw(data)
+        self._connection.answer.write_raw(data)
 
     def end(self) -> None:
         if not self._ended.done():

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from sidecar.endpoints import STREAMS_CHUNKS, Endpoint
-from sidecar.errors import bad_request
-from sidecar.json_scan import Member, ScanError, Scanner, scan, with_member
+from sidecar.errors import Refusal, bad_request
+from sidecar.json_scan import Member, ScanError, Scanner, scan
 
 # A smaller body is parsed whole; of a larger one only the top-level members are read.
 PARSE_LIMIT = 64 * 1024
@@ -35,7 +35,8 @@ class RequestBody:
     stream: bool
     choices: int
     stream_options: Mapping[str, Any] | None
-    options_present: bool
+    # Where the client's own stream_options stand in the bytes; None where there are none.
+    options_span: tuple[int, int] | None
     takes_options: bool
 
     @property
@@ -59,8 +60,9 @@ class RequestBody:
         if wanted == self.stream_options:
             return self.raw
         value = orjson.dumps(wanted)
-        if self.options_present:
-            return with_member(self.raw, "stream_options", value)
+        if self.options_span is not None:
+            start, end = self.options_span
+            return self.raw[:start] + value + self.raw[end:]
         # The body has members (`stream` is one), so a comma follows.
         start = self.raw.index(b"{") + 1
         return self.raw[:start] + b'"stream_options":' + value + b"," + self.raw[start:]
@@ -69,23 +71,33 @@ class RequestBody:
 def read_request(raw: bytes, endpoint: Endpoint) -> RequestBody:
     """Read a JSON request; a Refusal (400) where two readers could take it differently or it is no JSON object."""
     try:
-        known = _parse(raw) if len(raw) <= PARSE_LIMIT else _known(scan(raw))
+        if len(raw) > PARSE_LIMIT:
+            members = scan(raw)
+            return _check(raw, _known(members), endpoint, _span(members))
+        known = _parse(raw)
+        span = _span(scan(raw)) if "stream_options" in known else None
     except ScanError as error:
-        raise _no_json(str(error)) from None
-    return from_known(raw, known, endpoint)
+        raise not_json(str(error)) from None
+    return _check(raw, known, endpoint, span)
 
 
 def read_scanned(raw: bytes, scanner: Scanner, endpoint: Endpoint) -> RequestBody:
     """The same for a large body that was scanned as it came in."""
     if not scanner.complete:
-        raise _no_json("it ends in the middle")
-    try:
-        return from_known(raw, _known(scanner.members), endpoint)
-    except ScanError as error:
-        raise _no_json(str(error)) from None
+        raise not_json("it ends in the middle")
+    return _check(raw, _known(scanner.members), endpoint, _span(scanner.members))
 
 
-def from_known(raw: bytes, known: Mapping[str, Any], endpoint: Endpoint) -> RequestBody:
+def unread(raw: bytes) -> RequestBody:
+    """A body that is not JSON (audio), which is passed on as it is."""
+    return RequestBody(
+        raw, "", stream=False, choices=1, stream_options=None, options_span=None, takes_options=False
+    )
+
+
+def _check(
+    raw: bytes, known: Mapping[str, Any], endpoint: Endpoint, span: tuple[int, int] | None
+) -> RequestBody:
     """Check the members that the count depends on."""
     stream = known.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -106,7 +118,7 @@ def from_known(raw: bytes, known: Mapping[str, Any], endpoint: Endpoint) -> Requ
         stream=bool(stream),
         choices=choices if isinstance(choices, int) else 1,
         stream_options=options,
-        options_present="stream_options" in known,
+        options_span=span,
         takes_options=bool(stream) and endpoint in STREAMS_CHUNKS,
     )
 
@@ -115,9 +127,9 @@ def _parse(raw: bytes) -> Mapping[str, Any]:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise _no_json(str(error)) from None
+        raise not_json(str(error)) from None
     if not isinstance(value, dict):
-        raise _no_json("it is no object")
+        raise not_json("it is no object")
     if (b"\\u00" in raw and any(part in raw for part in _ESCAPED_LETTERS)) or any(
         name in value and raw.count(quoted) > 1 for name, quoted in _NAMES.items()
     ):
@@ -128,6 +140,10 @@ def _parse(raw: bytes) -> Mapping[str, Any]:
 def _known(members: list[Member]) -> Mapping[str, Any]:
     _check_doubles(members)
     return {member.name: _load(member) for member in members if member.name in _NAMES}
+
+
+def _span(members: list[Member]) -> tuple[int, int] | None:
+    return next(((one.value_start, one.value_end) for one in members if one.name == "stream_options"), None)
 
 
 def _check_doubles(members: list[Member]) -> None:
@@ -145,8 +161,9 @@ def _load(member: Member) -> Any:
     try:
         return orjson.loads(member.value)
     except orjson.JSONDecodeError as error:
-        raise _no_json(f"`{member.name}`: {error}") from None
+        raise not_json(f"`{member.name}`: {error}") from None
 
 
-def _no_json(why: str) -> Exception:
+def not_json(why: str) -> Refusal:
+    """A body that is no JSON object; `why` without its full stop."""
     return bad_request(f"The request's body is not a JSON object in UTF-8: {why}.", code="invalid_json")

@@ -118,7 +118,7 @@ class Server:
         log.line("draining", {"connections": len(self._connections), "seconds": self._settings.drain_seconds})
         await self._until_closed(self._settings.drain_seconds)
         for connection in list(self._connections):
-            connection.abort()
+            connection.answer.abort()
         await self._until_closed(1.0)
 
     async def _until_closed(self, seconds: float) -> None:

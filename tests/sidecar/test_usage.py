@@ -230,7 +230,7 @@ _REFUSALS = {
     "vLLM 0.4.3": json_answer(
         {
             "object": "error",
-            "message": "[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted'}]",
+            "message": "[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted'}]",  # noqa: E501 as vLLM 0.4 wrote it
             "type": "BadRequestError",
             "code": 400,
         },
