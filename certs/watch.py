@@ -103,6 +103,10 @@ class Watch:
             except FAILED as error:
                 await self._retry(error, backoff)
 
+    async def refresh(self) -> None:
+        """List now, beside the watch; raises what a request raises."""
+        await self._list()
+
     async def _retry(self, error: Exception, backoff: Backoff) -> None:
         delay = backoff.next()
         text = str(error) or type(error).__name__

@@ -6,7 +6,7 @@ is at fault the answer says so; where we are, `failed` lets the object through a
 
 import base64
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 
 from isvc import InvalidAnnotation, Malformed
 from webhook import injection
+from webhook.former import remembered
 from webhook.patch import Operation
 from webhook.plan import Facts, Skip
 from webhook.reasons import Reason
@@ -106,7 +107,7 @@ def inference_service(request: Request, facts: Facts) -> Answer:
     if stray := _not_mine(request, "InferenceService"):
         return stray
     try:
-        result = injection.run(request.obj, facts)
+        result = injection.run(request.obj, remembered(facts, request.obj, request.old))
     except (Malformed, InvalidAnnotation) as error:
         return _at_fault(request, facts, error)
     match result.decision:
@@ -122,9 +123,12 @@ def inference_service(request: Request, facts: Facts) -> Answer:
             return Answer(Outcome.INJECTED, patch=tuple(result.patch), warnings=result.warnings)
 
 
-def pod(request: Request) -> Answer:
-    """The answer to a Pod that is created."""
-    return _not_mine(request, "Pod") or Answer(Outcome.UNCHANGED)
+def pod(request: Request, mutate: Callable[[Object], list[Operation]]) -> Answer:
+    """The answer to a Pod that is created; `mutate` gives the operations for it."""
+    if stray := _not_mine(request, "Pod"):
+        return stray
+    operations = tuple(mutate(request.obj))
+    return Answer(Outcome.INJECTED if operations else Outcome.UNCHANGED, patch=operations)
 
 
 def failed(error: Exception) -> Answer:

@@ -19,6 +19,7 @@ from webhook import admission
 from webhook.admission import Answer, BadReview, Outcome, Request
 from webhook.metrics import Metrics
 from webhook.plan import Facts
+from webhook.reasons import Reason
 
 _LOG = logging.getLogger(__name__)
 MAX_BODY = 8 * 1024 * 1024
@@ -35,6 +36,9 @@ class Knowledge(Protocol):
 
     async def facts(self, namespace: str) -> Facts:
         """What is known for this namespace."""
+
+    async def refresh(self) -> bool:
+        """Ask for the runtimes again now; whether there are others than before."""
 
 
 @dataclass(slots=True)
@@ -62,10 +66,14 @@ def admission_app(state: State) -> web.Application:
     """`POST /mutate` for InferenceServices, `POST /mutate-pods` for Pods."""
 
     async def inference_service(request: Request) -> Answer:
-        return admission.inference_service(request, await state.cluster.facts(request.namespace))
+        answer = admission.inference_service(request, await state.cluster.facts(request.namespace))
+        if answer.reason == Reason.RUNTIME_UNKNOWN.label and await state.cluster.refresh():
+            # A runtime that was applied just before it, in the same file.
+            return admission.inference_service(request, await state.cluster.facts(request.namespace))
+        return answer
 
     async def pod(request: Request) -> Answer:
-        return admission.pod(request)
+        return admission.pod(request, lambda pod: [])
 
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_measured(state)])
     app.router.add_post("/mutate", _handler(state, inference_service))

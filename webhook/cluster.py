@@ -6,6 +6,7 @@ Namespaces with our label, KServe's runtimes and default deployment mode, our ow
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from webhook.plan import Facts, SidecarSettings
 _LOG = logging.getLogger(__name__)
 _KSERVE = "/apis/serving.kserve.io/v1alpha1"
 KSERVE_CONFIG = "inferenceservice-config"
+_REFRESH = 1.0
 DEFAULT_MODE = Mode.KNATIVE
 """KServe's own where its ConfigMap says nothing: then its defaulter leaves no annotation either."""
 
@@ -38,6 +40,7 @@ class Cluster:
         self._defaults: Mapping[str, str] = {}
         self._sidecar = SidecarSettings()
         self._mode = DEFAULT_MODE
+        self._refreshed = float("-inf")
         self.namespaces = Watch(
             api, "/api/v1/namespaces", selector={"labelSelector": INJECTION_LABEL}, trim=_namespace
         )
@@ -47,6 +50,7 @@ class Cluster:
                 api, f"{_KSERVE}/clusterservingruntimes", trim=_of_kind("ClusterServingRuntime")
             ),
         }
+        self.graphs = Watch(api, f"{_KSERVE}/inferencegraphs", trim=_of_kind("InferenceGraph"))
         self._config = config_map(api, namespace, config_map_name, self._read_config)
         self._kserve_config = config_map(api, kserve_namespace, KSERVE_CONFIG, self._read_mode)
 
@@ -56,6 +60,7 @@ class Cluster:
         return {
             "namespaces": self.namespaces,
             **self.runtimes,
+            "InferenceGraph": self.graphs,
             "settings": self._config,
             "KServe's settings": self._kserve_config,
         }
@@ -83,14 +88,28 @@ class Cluster:
             namespace_annotations=annotations,
             cluster_defaults=self._defaults,
             serving_runtimes=self._runtimes(namespace),
+            inference_graphs=_in(self.graphs, namespace),
             sidecar=self._sidecar,
         )
+
+    async def refresh(self) -> bool:
+        """Ask for the runtimes again now, once a second at most; whether there are others than before."""
+        now = time.monotonic()
+        if now - self._refreshed < _REFRESH:
+            return False
+        self._refreshed = now
+        before = [list(watch) for watch in self.runtimes.values()]
+        try:
+            async with asyncio.timeout(2.0):
+                await asyncio.gather(*(watch.refresh() for watch in self.runtimes.values() if watch.served))
+        except FAILED as error:
+            _LOG.warning("the runtimes are not known: %s", str(error) or type(error).__name__)
+        return before != [list(watch) for watch in self.runtimes.values()]
 
     def _runtimes(self, namespace: str) -> list[Object] | None:
         if not any(watch.served for watch in self.runtimes.values()):
             return None
-        local = [obj for obj in self.runtimes["ServingRuntime"] if _metadata(obj)["namespace"] == namespace]
-        return [*local, *self.runtimes["ClusterServingRuntime"]]
+        return [*_in(self.runtimes["ServingRuntime"], namespace), *self.runtimes["ClusterServingRuntime"]]
 
     async def _ask(self, namespace: str) -> Object:
         try:
@@ -180,6 +199,10 @@ def _of_kind(kind: str) -> Callable[[Object], Object]:
         return {**obj, "kind": kind, "metadata": metadata}
 
     return trim
+
+
+def _in(watch: Watch, namespace: str) -> list[Object]:
+    return [obj for obj in watch if _metadata(obj).get("namespace") == namespace]
 
 
 def _metadata(obj: Object) -> Object:

@@ -1,6 +1,7 @@
 """What the webhook is started with: environment variables named TOKEN_METER_WEBHOOK_*, read once."""
 
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -50,7 +51,7 @@ class Settings(BaseModel):
         default="", description="where the webhook is installed; in a pod its own, else token-meter-system"
     )
     identity: str = Field(
-        default="", description="this replica's name in the Lease; the host's name by default"
+        default="", description="this replica's name in the Lease; by default the host's and a random part"
     )
     service: str = Field(default="token-meter-webhook", description="the Service that the API server calls")
     extra_names: tuple[str, ...] = Field(
@@ -112,7 +113,8 @@ def read_settings(
         if name.startswith(PREFIX) and value != "" and not _is_service_link(name, value)
     }
     given.setdefault("namespace", _own_namespace(account_namespace))
-    given.setdefault("identity", environ.get("HOSTNAME") or socket.gethostname())
+    host = environ.get("HOSTNAME") or socket.gethostname()
+    given.setdefault("identity", f"{host}_{secrets.token_hex(4)}")  # of a pod's two lives only one leads
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
