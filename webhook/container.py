@@ -1,5 +1,6 @@
 """The sidecar's container and volume as they are written into the predictor."""
 
+import copy
 from typing import Any
 
 from isvc import names
@@ -31,7 +32,7 @@ def container(plan: Plan) -> dict[str, Any]:
         ]
         built["readinessProbe"] = {"httpGet": {"path": "/readyz", "port": plan.admin_port}}
     built["resources"] = {"requests": {"cpu": plan.cpu, "memory": plan.memory}}
-    built["securityContext"] = {**_SECURITY_CONTEXT, "capabilities": {"drop": ["ALL"]}}
+    built["securityContext"] = copy.deepcopy(_SECURITY_CONTEXT)
     if (
         plan.as_root
     ):  # else the pod's runAsUser holds for us too; nowhere else, as OpenShift gives each namespace its own

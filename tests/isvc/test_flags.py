@@ -83,3 +83,13 @@ def test_lora_modules_in_both_forms() -> None:
         "no-equals",
     ]
     assert lora_names(modules) == ("sql", "chat", "c1", "c2")
+
+
+def test_script_gets_what_follows_it_as_arguments() -> None:
+    script = "export X=1\npython -m huggingfaceserver --tensor-parallel-size=1 $0 $@\n"
+    words = expand(["bash", "-c", script, "--model_name=m", "--model_id=a b"], {}, "m", "ns")
+    assert words[-2:] == ("--model_name=m", "--model_id=a b")
+
+
+def test_script_without_place_for_arguments_drops_them() -> None:
+    assert "--port=1" not in expand(["sh", "-c", "vllm serve m", "x", "--port=1"], {}, "m", "ns")

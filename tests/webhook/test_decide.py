@@ -220,3 +220,69 @@ def test_every_reason_has_a_label_and_a_sentence_of_its_own() -> None:
 
 def test_every_verdict_has_a_reason_of_the_same_name() -> None:
     assert {why.name for why in isvc.NotOpenAI} <= {reason.name for reason in Reason}
+
+
+def _graph(namespace: str) -> dict[str, Any]:
+    return {
+        "kind": "InferenceGraph",
+        "metadata": {"name": "chain", "namespace": namespace},
+        "spec": {"nodes": {"root": {"routerType": "Sequence", "steps": [{"serviceName": "m"}]}}},
+    }
+
+
+def test_step_of_an_inference_graph_is_injected_with_open_access_alone() -> None:
+    facts = Facts(inference_graphs=[_graph("models")])
+    decision = run(_object(_model()), facts).decision
+    assert decision == Skip(Reason.INFERENCE_GRAPH, "chain")
+    assert isinstance(run(_object(_model(), access="open"), facts).decision, Inject)
+    assert isinstance(run(_object(_model()), Facts(inference_graphs=[_graph("other")])).decision, Inject)
+
+
+def test_runtimes_port_that_is_not_the_servers_is_not_taken_over() -> None:
+    container = {
+        "name": "kserve-container",
+        "image": "vllm/vllm-openai:v1",
+        "args": ["--port=8080"],
+        "ports": [{"containerPort": 9400}],
+    }
+    runtime = {
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "r"},
+        "spec": {"containers": [container], "supportedModelFormats": []},
+    }
+    obj = _object(_model("vLLM", runtime="r"))
+    assert _reason(obj, Facts(serving_runtimes=[runtime])) is Reason.RUNTIME_DECLARES_PORTS
+    container["ports"] = [{"containerPort": 8080}]
+    assert isinstance(run(obj, Facts(serving_runtimes=[runtime])).decision, Inject)
+
+
+def test_runtime_that_starts_its_server_by_a_shell_is_not_moved() -> None:
+    container = {
+        "name": "kserve-container",
+        "image": "vllm/vllm-openai:v1",
+        "command": ["sh", "-c", "vllm serve m --port=8080"],
+        "ports": [{"containerPort": 8080}],
+    }
+    runtime = {
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "r"},
+        "spec": {"containers": [container], "supportedModelFormats": []},
+    }
+    obj = _object(_model("vLLM", runtime="r"))
+    assert _reason(obj, Facts(serving_runtimes=[runtime])) is Reason.RUNTIME_DECLARES_PORTS
+
+
+def test_runtime_that_starts_to_declare_ports_does_not_break_what_is_injected() -> None:
+    injected = run(_object(_model("vLLM", runtime="kserve-vllmserver"))).obj
+    container = {
+        "name": "kserve-container",
+        "image": "vllm/vllm-openai:v1",
+        "args": ["--port=8080"],
+        "ports": [{"containerPort": 8080}],
+    }
+    runtime = {
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "kserve-vllmserver"},
+        "spec": {"containers": [container], "supportedModelFormats": []},
+    }
+    assert _reason(injected, Facts(serving_runtimes=[runtime])) is Reason.OTHER_MODE

@@ -12,6 +12,7 @@ from isvc import Malformed, Mode
 from tests.webhook.services import SERVICES
 from webhook.injection import run
 from webhook.plan import Facts, Inject, SidecarSettings
+from webhook.remove import remove
 
 NEWER = Facts(sidecar=SidecarSettings(image="token-meter/sidecar:9.9.9"))
 
@@ -265,3 +266,79 @@ def test_settings_of_the_sidecar_are_written() -> None:
     assert sidecar["resources"] == {"requests": {"cpu": "250m", "memory": "1Gi"}}
     assert after["spec"]["predictor"]["model"]["ports"][0]["containerPort"] == 9280
     assert run(after).patch == []
+
+
+def _revised(obj: dict[str, Any], revision: str) -> dict[str, Any]:
+    changed = copy.deepcopy(obj)
+    changed["metadata"]["annotations"] = {"token-meter.dev/revision": revision}
+    return changed
+
+
+def test_new_revision_makes_the_sidecar_anew_and_the_same_one_does_not() -> None:
+    injected = run(_guide()).obj
+    renewed = run(_revised(injected, "2"), NEWER).obj
+    assert _sidecar(renewed)["image"] == "token-meter/sidecar:9.9.9"
+    even_newer = Facts(sidecar=SidecarSettings(image="token-meter/sidecar:10.0.0"))
+    assert run(renewed, even_newer).patch == []
+    assert _sidecar(run(_revised(renewed, "3"), even_newer).obj)["image"] == "token-meter/sidecar:10.0.0"
+
+
+def test_new_revision_changes_nothing_but_the_sidecar_and_keeps_what_it_noted() -> None:
+    injected = run(_custom(ports=[{"name": "http", "containerPort": 8000}])).obj
+    renewed = run(_revised(injected, "2"), NEWER).obj
+    assert renewed["spec"]["predictor"]["containers"] == injected["spec"]["predictor"]["containers"]
+    assert remove(renewed)["spec"] == _custom(ports=[{"name": "http", "containerPort": 8000}])["spec"]
+
+
+def test_revision_that_is_taken_away_does_not_restart_the_pod() -> None:
+    renewed = run(_revised(_guide(), "2")).obj
+    renewed["metadata"]["annotations"] = {}
+    assert run(renewed, NEWER).patch == []
+
+
+def test_sidecar_is_no_root_where_the_pod_is() -> None:
+    obj = _guide()
+    obj["spec"]["predictor"]["securityContext"] = {"runAsUser": 0}
+    assert _sidecar(run(obj).obj)["securityContext"]["runAsUser"] == 65532
+    assert "runAsUser" not in _sidecar(run(_guide()).obj)["securityContext"]
+
+
+def test_port_that_server_side_apply_puts_back_is_taken_over_again() -> None:
+    injected = run(
+        _custom(ports=[{"name": "http", "containerPort": 8000}, {"name": "metrics", "containerPort": 9400}])
+    ).obj
+    server = injected["spec"]["predictor"]["containers"][0]
+    server["ports"].insert(0, {"name": "http", "containerPort": 8001})
+    after = run(injected).obj
+    ports = after["spec"]["predictor"]["containers"][0]["ports"]
+    assert [port["containerPort"] for port in ports] == [9180, 9400]
+    assert _env(after)["TOKEN_METER_UPSTREAM"] == "http://127.0.0.1:8001"
+    assert remove(after)["spec"]["predictor"]["containers"][0]["ports"][0]["containerPort"] == 8001
+
+
+def test_further_port_that_the_user_adds_is_not_taken_for_the_servers() -> None:
+    injected = run(_guide()).obj
+    injected["spec"]["predictor"]["model"]["ports"].append({"name": "metrics", "containerPort": 9400})
+    assert run(injected).patch == []
+
+
+def test_server_whose_arguments_are_applied_again_is_moved_again() -> None:
+    container = {
+        "name": "kserve-container",
+        "image": "vllm/vllm-openai:v1",
+        "args": ["--port=8080"],
+        "ports": [{"containerPort": 8080}],
+    }
+    runtime = {
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "r"},
+        "spec": {"containers": [container], "supportedModelFormats": []},
+    }
+    facts = Facts(serving_runtimes=[runtime])
+    obj = _guide()
+    obj["spec"]["predictor"]["model"] = {"modelFormat": {"name": "vLLM"}, "runtime": "r", "args": ["--x"]}
+    injected = run(obj, facts).obj
+    assert injected["spec"]["predictor"]["model"]["args"] == ["--x", "--port=9182"]
+    assert run(injected, facts).patch == []
+    injected["spec"]["predictor"]["model"]["args"] = ["--y"]
+    assert run(injected, facts).obj["spec"]["predictor"]["model"]["args"] == ["--y", "--port=9182"]
