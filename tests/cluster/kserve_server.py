@@ -15,9 +15,9 @@ from tests.cluster.kserve_standin import default, refusal
 from tests.cluster.pki import write_self_signed
 
 LABEL = "kserve-standin"
-DEFAULTER, VALIDATOR = "/default", "/validate"
-NAME = "inferenceservice.serving.kserve.io"
-"""KServe's own name for its configurations. The API server calls mutating webhooks in the order of such names."""
+DEFAULTER, VALIDATOR = "/defaulter", "/validator"
+NAMES = {"first": "inferenceservice.serving.kserve.io", "last": "zz.inferenceservice.serving.kserve.io"}
+"""The API server calls mutating webhooks in the order of their configurations' names; "first" has KServe's own."""
 
 
 class KserveServer:
@@ -38,14 +38,14 @@ class KserveServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def configurations(self, name: str = NAME) -> list[Object]:
-        """Defaulter and validator for namespaces with LABEL; another `name` is another place in the order."""
+    def configurations(self, order: str) -> list[Object]:
+        """Defaulter and validator for namespaces with LABEL=order; the defaulter is asked in that order."""
         return [
-            self._configuration("Mutating", name, DEFAULTER),
-            self._configuration("Validating", name, VALIDATOR),
+            self._configuration("Mutating", order, DEFAULTER),
+            self._configuration("Validating", order, VALIDATOR),
         ]
 
-    def _configuration(self, kind: str, name: str, path: str) -> Object:
+    def _configuration(self, kind: str, order: str, path: str) -> Object:
         rule = {
             "apiGroups": ["serving.kserve.io"],
             "apiVersions": ["v1beta1"],
@@ -53,12 +53,12 @@ class KserveServer:
             "resources": ["inferenceservices"],
         }
         hook = {
-            "name": f"inferenceservice.kserve-webhook-server{path.replace('/', '.')}r",
+            "name": f"inferenceservice.kserve-webhook-server.{path[1:]}",
             "clientConfig": {
                 "url": f"https://127.0.0.1:{self._server.server_address[1]}{path}",
                 "caBundle": base64.b64encode(self._certificate.read_bytes()).decode(),
             },
-            "namespaceSelector": {"matchExpressions": [{"key": LABEL, "operator": "Exists"}]},
+            "namespaceSelector": {"matchLabels": {LABEL: order}},
             "rules": [rule],
             "failurePolicy": "Fail",
             "sideEffects": "None",
@@ -67,7 +67,7 @@ class KserveServer:
         return {
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": f"{kind}WebhookConfiguration",
-            "metadata": {"name": name},
+            "metadata": {"name": NAMES[order]},
             "webhooks": [hook],
         }
 
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         obj = review["request"]["object"]
         response = {
             "uid": review["request"]["uid"],
-            **(_defaulted(obj) if self.path == DEFAULTER else _judged(obj)),
+            **(_defaulted(obj) if self.path.startswith(DEFAULTER) else _judged(obj)),
         }
         body = json.dumps(
             {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
