@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from tests.sidecar.client import Client
 from tests.sidecar.conftest import StartSidecar
 from tests.sidecar.process import Sidecar
-from tests.sidecar.upstream import Peer, Received, Upstream
+from tests.sidecar.upstream import Gate, Peer, Received, Upstream
 from tests.sidecar.wire import (
     CHAT,
     COMPLETIONS,
     DONE,
     EMBEDDINGS,
+    LAST_CHUNK,
+    STREAM_HEAD,
     chat_chunk,
+    chunk,
     event,
     events,
     json_answer,
@@ -299,6 +302,24 @@ def test_a_client_whose_own_stream_options_are_refused_gets_the_server_s_word(
     assert b"include_usage" in upstream.received[-1].body  # one client cannot switch the metering off
 
 
+def test_a_client_s_odd_stream_options_do_not_switch_the_metering_off(
+    client: Client, upstream: Upstream
+) -> None:
+    """A server may refuse them only together with ours."""
+
+    def particular(peer: Peer, request: Received) -> None:
+        refused = b"odd" in request.body and b'"include_usage":true' in request.body
+        peer.send(_REFUSALS["FastAPI"] if refused else PLAIN_STREAM)
+
+    upstream.answer(particular)
+    client.post(CHAT, {"stream": True, "stream_options": {"odd": 1}})
+    client.response()
+    upstream.received.clear()
+    client.post(CHAT, {"stream": True})
+    assert client.response().status == 200
+    assert b'"include_usage":true' in upstream.only.body
+
+
 def test_stream_options_without_a_stream_is_the_server_s_to_refuse(
     client: Client, upstream: Upstream
 ) -> None:
@@ -458,6 +479,23 @@ def test_content_after_a_finish_is_not_held_back(client: Client, upstream: Upstr
     upstream.answer(stream(*map(event, chunks), DONE))
     client.post(CHAT, {"stream": True}, GATEWAY)
     assert events(client.response().body) == [*chunks, "[DONE]"]
+
+
+def test_such_chunks_leave_as_soon_as_they_arrive(client: Client, upstream: Upstream) -> None:
+    chunks = [chat_chunk(word, finish="length") for word in "abcd"]
+    gate = Gate()
+
+    def script(peer: Peer, _: Received) -> None:
+        peer.send(STREAM_HEAD, *(chunk(event(part)) for part in chunks))
+        gate.pass_through()
+        peer.send(chunk(DONE), LAST_CHUNK)
+
+    upstream.answer(script)
+    client.post(CHAT, {"stream": True}, GATEWAY)
+    client.head()
+    client.body_until(event(chunks[-1]))
+    gate.set()
+    assert events(client.rest()) == [*chunks, "[DONE]"]
 
 
 def test_a_stream_of_another_type_than_asked_for_is_passed_on(client: Client, upstream: Upstream) -> None:
