@@ -6,7 +6,7 @@ is at fault the answer says so; where we are, `failed` lets the object through a
 
 import base64
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ from webhook import injection
 from webhook.former import remembered
 from webhook.patch import Operation
 from webhook.plan import Facts, Skip
+from webhook.pods import mount_model
 from webhook.reasons import Reason
 
 Object = Mapping[str, Any]
@@ -123,11 +124,11 @@ def inference_service(request: Request, facts: Facts) -> Answer:
             return Answer(Outcome.INJECTED, patch=tuple(result.patch), warnings=result.warnings)
 
 
-def pod(request: Request, mutate: Callable[[Object], list[Operation]]) -> Answer:
-    """The answer to a Pod that is created; `mutate` gives the operations for it."""
+def pod(request: Request) -> Answer:
+    """The answer to a Pod that is created."""
     if stray := _not_mine(request, "Pod"):
         return stray
-    operations = tuple(mutate(request.obj))
+    operations = tuple(mount_model(request.obj))
     return Answer(Outcome.INJECTED if operations else Outcome.UNCHANGED, patch=operations)
 
 

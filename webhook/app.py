@@ -73,7 +73,7 @@ def admission_app(state: State) -> web.Application:
         return answer
 
     async def pod(request: Request) -> Answer:
-        return admission.pod(request, lambda pod: [])
+        return admission.pod(request)
 
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_measured(state)])
     app.router.add_post("/mutate", _handler(state, inference_service))
