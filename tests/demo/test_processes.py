@@ -102,7 +102,11 @@ def test_children_end_when_their_parent_is_killed_outright(tmp_path: Path) -> No
 import pathlib, sys, time
 from demo.processes import running
 with running(pathlib.Path(sys.argv[1])) as processes:
-    print(processes.start("one", ["sleep", "1000"]).process.pid, flush=True)
+    child = processes.start("one", ["sleep", "1000"]).process.pid
+    # setpriv first ties the child to its parent, then becomes the program.
+    while pathlib.Path(f"/proc/{child}/comm").read_text().strip() != "sleep":
+        time.sleep(0.01)
+    print(child, flush=True)
     time.sleep(1000)
 """
     with subprocess.Popen(
