@@ -10,6 +10,8 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import LABEL, Installation
 from tests.cluster.kserve_server import LABEL as KSERVE_LABEL
 
+Namespace = Callable[..., str]
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
@@ -27,7 +29,7 @@ def installed(cluster: ControlPlane) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def namespace(installed: Installation) -> Callable[..., str]:
+def namespace(installed: Installation) -> Namespace:
     """Makes namespaces: labelled for injection or not, with KServe's webhooks asked `first`, `last` or not at all."""
 
     def make(*, injection: str | None = "enabled", kserve: str | None = None) -> str:

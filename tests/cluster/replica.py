@@ -7,11 +7,14 @@ which the API server finds it. An endpoint must not be a loopback address; as an
 import http.client
 import os
 import re
+import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from demo.processes import Child, Processes, free_ports, python
+from cryptography import x509
+
+from demo.processes import Processes, free_ports, python
 from tests.cluster.client import Client
 
 NAMESPACE, SERVICE = "token-meter-system", "token-meter-webhook"
@@ -61,9 +64,9 @@ class Replica:
         return self._child.log.read_text(errors="replace")
 
     @property
-    def child(self) -> Child:
-        """Its process."""
-        return self._child
+    def certificate(self) -> x509.Certificate:
+        """What it serves to who connects now."""
+        return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", self._port)).encode())
 
     def wait(self) -> None:
         """Until it is ready; raises DemoError with its last lines where it is not."""

@@ -6,48 +6,23 @@ has changed that the user did not change.
 
 import copy
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests import crds
 from tests.cluster.cluster import KubectlError
+from tests.cluster.conftest import Namespace
 from tests.cluster.installation import Installation
+from tests.cluster.owner import Owner
 from tests.cluster.shapes import SIDECAR, inference_service, server, sidecars
 
 pytestmark = crds.needed
 Json = dict[str, Any]
-Namespace = Callable[..., str]
 CASES = [
     *((shape, "first") for shape in ("guide", "framework-field", "vllm-runtime", "custom", "knative")),
     *((shape, "last") for shape in ("guide", "framework-field", "custom")),
 ]
-
-
-class Owner:
-    """Somebody with a manifest and kubectl; `manifest` is what the file says."""
-
-    def __init__(self, installed: Installation, manifest: Json) -> None:
-        self._plane = installed.plane
-        self.manifest = manifest
-
-    def run(self, *arguments: str) -> str:
-        """kubectl, in the manifest's namespace."""
-        return self._plane.kubectl(*arguments, f"--namespace={self.manifest['metadata']['namespace']}")
-
-    def file(self, verb: str, *arguments: str) -> str:
-        """kubectl with the manifest as its file."""
-        where = f"--namespace={self.manifest['metadata']['namespace']}"
-        return self._plane.kubectl(verb, "-f-", where, *arguments, stdin=json.dumps(self.manifest))
-
-    def stored(self) -> Json:
-        found: Json = json.loads(self.run("get", "isvc", "m", "-o=json", "--show-managed-fields"))
-        return found
-
-    def add_argument(self) -> None:
-        """Change the manifest: one more argument for the model server."""
-        server(self.manifest)["args"].append("--trust-remote-code")
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-kserve-{case[1]}")

@@ -13,6 +13,7 @@ from tests.cluster.cluster import KubectlError
 from tests.cluster.control_plane import ControlPlane
 from tests.demo.conftest import living_in
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = crds.needed
 
 
@@ -45,16 +46,21 @@ def test_pod_security_is_enforced_where_a_namespace_asks_for_it(cluster: Control
         cluster.kubectl("run", "plain", "--image=plain", "-n=strict")
 
 
-def test_the_one_to_use_by_hand_says_how_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_one_to_use_by_hand_says_how_works_and_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "tests.cluster"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = list(iter(process.stdout.readline, "\n"))
+        said = "".join(iter(process.stdout.readline, "Ctrl-C ends it and removes it all.\n"))
+        commands = "\n".join(line.strip() for line in said.splitlines() if line.startswith("  "))
+        shell = f"shopt -s expand_aliases\nset -e\n{commands}"
+        shown = subprocess.run(
+            ["bash", "-c", shell], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
         alive = living_in(tmp_path)
         process.send_signal(signal.SIGINT)
     assert process.returncode == 0
-    assert "export KUBECONFIG=" in "".join(said)
+    assert "name: token-meter" in shown.stdout, shown.stderr
     assert any("kube-apiserver" in line for line in alive)
     assert living_in(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,102 @@
+"""Certificates are renewed, deleted and damaged and a replica goes, while InferenceServices are created."""
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from cryptography import x509
+
+from tests import crds
+from tests.cluster.client import Answer
+from tests.cluster.installation import Installation, eventually
+from tests.cluster.replica import NAMESPACE, Replica
+
+pytestmark = crds.needed
+SHORT = {"CA_SECONDS": "15", "LEAF_SECONDS": "6", "SETTLE_SECONDS": "1"}
+INTERVAL = 0.05
+"""Seconds between two creates: twenty a second."""
+SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/token-meter-ca"
+
+
+@pytest.fixture
+def hurried(installed: Installation) -> Iterator[Installation]:
+    """Two replicas whose certificates live for seconds."""
+    installed.stop()
+    installed.start(2, SHORT)
+    yield installed
+    installed.stop()
+    installed.start(1)
+
+
+class Load:
+    """Creates InferenceServices, as dry runs, until the block ends; `failed` are those without a sidecar."""
+
+    def __init__(self, create: Callable[[], Answer]) -> None:
+        self._create = create
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(2)]
+        self.count = 0
+        self.failed: list[str] = []
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(INTERVAL * len(self._threads)):
+            answer = self._create()
+            self.count += 1
+            if answer.status != 201 or "initContainers" not in answer.body["spec"]["predictor"]:
+                self.failed.append(str(answer))
+
+
+def test_no_admission_fails_while_certificates_change_and_a_replica_goes(hurried: Installation) -> None:
+    client = hurried.plane.client
+    one, two = hurried.replicas
+    with Load(hurried.create_probe) as load:
+        eventually(lambda: min(leaves(one), leaves(two)) >= 3)
+
+        authorities = made(one, two)
+        client.request("DELETE", SECRET)
+        eventually(lambda: made(one, two) > authorities and serve_the_newest(hurried))
+
+        authorities = made(one, two)
+        damage = {"data": {"tls.crt": "AAAA"}}
+        client.request("PATCH", SECRET, damage, "application/merge-patch+json")
+        eventually(lambda: made(one, two) > authorities and serve_the_newest(hurried))
+
+        hurried.replicas.remove(one)
+        one.stop()
+        renewed = leaves(two)
+        eventually(lambda: leaves(two) > renewed)
+    assert load.failed == []
+    assert load.count > 100
+
+
+def leaves(replica: Replica) -> int:
+    """How many certificates the replica has served."""
+    return replica.log.count("serving a new certificate")
+
+
+def made(*replicas: Replica) -> int:
+    """How often a CA was made, by whoever led."""
+    return sum(
+        replica.log.count("making a CA") + replica.log.count("making the next one") for replica in replicas
+    )
+
+
+def serve_the_newest(installed: Installation) -> bool:
+    """Whether all replicas are ready and serve a leaf that the CA in the Secret has signed."""
+    data = installed.plane.client.request("GET", SECRET).body.get("data") or {}
+    try:
+        authority = x509.load_pem_x509_certificate(base64.b64decode(data["tls.crt"])).subject
+    except (KeyError, ValueError):  # gone or damaged, and not healed yet
+        return False
+    return all(replica.ready() and replica.certificate.issuer == authority for replica in installed.replicas)
