@@ -471,6 +471,42 @@ def test_a_refused_upgrade_is_an_ordinary_answer(client: Client, upstream: Upstr
     assert (response.status, response.body) == (403, b"no")
 
 
+def test_a_connection_whose_upgrade_was_refused_goes_on_or_is_closed(
+    client: Client, upstream: Upstream
+) -> None:
+    upstream.answer(answer(b"no", status="403 Forbidden"), answer(b"ok"))
+    client.request("GET", "/v1/realtime", "connection: Upgrade", "upgrade: websocket")
+    response = client.response()
+    if response.header(b"connection") == b"close":
+        assert client.closed()
+    else:
+        client.request("GET", "/health")
+        assert client.response().body == b"ok"
+
+
+def test_what_was_meant_for_a_refused_tunnel_is_no_request(sidecar: Sidecar, upstream: Upstream) -> None:
+    """A server without WebSocket answers in plain HTTP: a tunnel must not become a way around the count."""
+    upstream.answer(answer(b"plain"))
+    raw = json.dumps(BODY).encode()
+    with sidecar.client() as client:
+        client.send(
+            b"GET /v1/realtime HTTP/1.1\r\nhost: m\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+            + _POST
+            + b"content-length: %d\r\n\r\n%b" % (len(raw), raw)
+        )
+        assert client.response().body == b"plain"
+        sidecar.settle()
+    assert [request.target for request in upstream.heads if request.method == b"POST"] == []
+
+
+@pytest.mark.xfail(strict=True, reason="the 101 is passed on, and framed as an answer with a body")
+@pytest.mark.parametrize("target", [CHAT, "/other"])
+def test_a_switch_that_nobody_asked_for_is_an_error(client: Client, upstream: Upstream, target: str) -> None:
+    upstream.answer(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nraw")
+    client.post(target, BODY)
+    assert client.response().status == 502
+
+
 def test_an_upgrade_to_http_2_is_not_taken_up(client: Client, upstream: Upstream) -> None:
     upstream.answer(answer(b"plain"))
     client.request(

@@ -1,5 +1,6 @@
 """Asking the model for usage, counting it, and what of it reaches whom."""
 
+import gzip
 import json
 from typing import Any
 
@@ -631,6 +632,21 @@ def test_the_usage_of_a_large_answer_is_counted(
     assert len(client.response().body) > size
     after = sidecar.tokens(endpoint="embeddings")
     assert (after[0] - before[0], after[1] - before[1]) == (5, 0)
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_the_usage_of_a_compressed_answer_is_counted_and_it_passes_as_it_is(
+    sidecar: Sidecar, client: Client, upstream: Upstream, size: int
+) -> None:
+    """A server may compress although it was asked not to."""
+    packed = gzip.compress(json.dumps({"x": "y" * size, "usage": usage(5, 6)}).encode())
+    upstream.answer(json_answer(packed, "content-encoding: gzip"))
+    before = sidecar.tokens()
+    client.post(CHAT, {"model": "m"}, "accept-encoding: gzip")
+    response = client.response()
+    assert (response.body, response.header(b"content-encoding")) == (packed, b"gzip")
+    after = sidecar.tokens()
+    assert (after[0] - before[0], after[1] - before[1]) == (5, 6)
 
 
 @pytest.mark.parametrize(
