@@ -12,7 +12,8 @@ from aiohttp import web
 from certs.api import Api, Config
 
 Object = dict[str, Any]
-LIST_END = {
+LIST_END = {"secrets", "configmaps", "namespaces", "mutatingwebhookconfigurations", "leases"}
+LIST_END |= {"servingruntimes", "clusterservingruntimes", "inferencegraphs"}
     "secrets",
     "configmaps",
     "namespaces",

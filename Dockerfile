@@ -1,0 +1,44 @@
+# Two images: `controller` (webhook and controller) and `sidecar` (the metering proxy in model pods).
+#   docker build --target controller -t token-meter/controller:0.1.0 .
+#   docker build --target sidecar    -t token-meter/sidecar:0.1.0 .
+# BASE is any image with Python 3.11 or newer as `python3`; BUILD_BASE one with venv and pip too, of the same Python at
+# the same path. Nothing of the build but the environment in /opt/token-meter comes into the images.
+ARG BASE=docker.io/library/python:3.13-slim-trixie
+ARG BUILD_BASE=${BASE}
+
+FROM ${BUILD_BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+RUN python3 -m venv /opt/token-meter
+
+FROM build AS build-sidecar
+COPY requirements/sidecar.txt requirements/
+RUN /opt/token-meter/bin/pip install --require-hashes --only-binary=:all: -r requirements/sidecar.txt \
+ && /opt/token-meter/bin/pip uninstall -y pip setuptools
+COPY sidecar /opt/token-meter/app/sidecar
+RUN /opt/token-meter/bin/python -m compileall -q /opt/token-meter
+
+FROM build AS build-controller
+COPY requirements/controller.txt requirements/
+RUN /opt/token-meter/bin/pip install --require-hashes --only-binary=:all: -r requirements/controller.txt \
+ && /opt/token-meter/bin/pip uninstall -y pip setuptools
+COPY isvc /opt/token-meter/app/isvc
+COPY certs /opt/token-meter/app/certs
+COPY webhook /opt/token-meter/app/webhook
+COPY gateway /opt/token-meter/app/gateway
+RUN /opt/token-meter/bin/python -m compileall -q /opt/token-meter
+
+FROM ${BASE} AS sidecar
+COPY --from=build-sidecar /opt/token-meter /opt/token-meter
+ENV PYTHONPATH=/opt/token-meter/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+EXPOSE 9180 9181
+ENTRYPOINT ["/opt/token-meter/bin/python", "-m", "sidecar"]
+
+FROM ${BASE} AS controller
+COPY --from=build-controller /opt/token-meter /opt/token-meter
+ENV PYTHONPATH=/opt/token-meter/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+EXPOSE 10250 10251
+ENTRYPOINT ["/opt/token-meter/bin/python", "-m"]
+CMD ["webhook"]
