@@ -14,13 +14,6 @@ from certs.api import Api, Config
 Object = dict[str, Any]
 LIST_END = {"secrets", "configmaps", "namespaces", "mutatingwebhookconfigurations", "leases"}
 LIST_END |= {"servingruntimes", "clusterservingruntimes", "inferencegraphs"}
-    "secrets",
-    "configmaps",
-    "namespaces",
-    "mutatingwebhookconfigurations",
-    "leases",
-    "servingruntimes",
-}
 
 
 class ApiServer:
