@@ -120,6 +120,11 @@ class Api:
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._config.url
+
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._config.tls if self._config.tls else True)
         self._session = aiohttp.ClientSession(
