@@ -9,7 +9,7 @@ from isvc._node import Node
 from isvc._override import override
 from isvc.annotations import ANNOTATIONS, own
 from isvc.modes import Mode
-from isvc.names import CONTAINER
+from isvc.names import CONTAINER, KEY_VOLUME, api_key_secret
 from isvc.predictor import Container, Shape
 from isvc.runtimes import Runtime
 from isvc.servers import Server
@@ -106,7 +106,7 @@ def read(
             asserted=wishes.get("inject") is True,
         ),
         sidecar=sidecar,
-        name_taken=sidecar is None and any(c.text("name") == CONTAINER for c in _containers(pod)),
+        name_taken=_name_taken(pod, sidecar, name),
         extra_containers=tuple(c.text("name") or "" for c in others if c.path[-2] != "initContainers"),
         other_ports=tuple(port.number for c in others for port in predictor.ports(c)),
         server_first=_server_first(pod, shape),
@@ -127,6 +127,15 @@ def read(
 
 def _containers(pod: Node) -> tuple[Node, ...]:
     return (*pod.nodes("initContainers"), *pod.nodes("containers"))
+
+
+def _name_taken(pod: Node, sidecar: Sidecar | None, name: str) -> bool:
+    """Whether somebody else's container or volume has one of our names."""
+    volumes = [volume for volume in pod.nodes("volumes") if volume.text("name") == KEY_VOLUME]
+    ours = {api_key_secret(name)}
+    if any(volume.node("secret").text("secretName") not in ours for volume in volumes):
+        return True
+    return sidecar is None and any(c.text("name") == CONTAINER for c in _containers(pod))
 
 
 def _sidecar(pod: Node) -> Sidecar | None:

@@ -17,6 +17,7 @@ from webhook.patch import Operation, patch
 from webhook.plan import Decision, Facts, Inject, Skip
 from webhook.reasons import Reason
 from webhook.remove import remove
+from webhook.restore import restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,19 @@ class Result:
         return bool(self.patch)
 
 
-def run(obj: Mapping[str, Any], facts: Facts | None = None) -> Result:
+def run(obj: Mapping[str, Any], facts: Facts | None = None, old: Mapping[str, Any] | None = None) -> Result:
     """Decide about a raw InferenceService and inject it; `obj` is not changed.
+
+    `old` is the stored object that an update replaces: a sidecar that it has and `obj` has lost is put back first.
 
     Raises isvc.Malformed where it does not have an InferenceService's form, isvc.InvalidAnnotation where a
     setting of its own, its namespace or the cluster is not allowed.
     """
     facts = facts or Facts()
+    restored = restore(obj, old)
+    given = restored or obj
     service = isvc.read(
-        obj,
+        given,
         default_mode=facts.default_mode,
         default_namespace=facts.default_namespace,
         serving_runtimes=facts.serving_runtimes,
@@ -54,9 +59,11 @@ def run(obj: Mapping[str, Any], facts: Facts | None = None) -> Result:
     decision = decide(service, facts)
     match decision:
         case Inject(plan):
-            after = inject(obj, plan)
+            after = inject(given, plan)
         case Skip(Reason.OPTED_OUT | Reason.NOT_ANNOTATED):
-            after = remove(obj)
+            after = remove(given)
+        case _ if restored:
+            after = remove(restored)  # what led to the lost sidecar goes too
         case _:
             after = copy.deepcopy(dict(obj))
     return Result(service, decision, after, patch(obj, after), unknown(service.annotations))

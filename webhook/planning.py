@@ -11,6 +11,7 @@ from webhook.plan import Facts, Plan, Strategy
 from webhook.takeover import takeover
 
 SERVER_CONTAINER = "kserve-container"
+PORT_NAME = "http1"
 
 
 def plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
@@ -62,7 +63,7 @@ def _misled(service: InferenceService, port: int) -> tuple[Probe, ...]:
     """The probes that go to the sidecar's port, by its number or by the name that it has in the server's ports."""
     container = service.container
     first = container.taken or next(iter((*container.ports, *container.runtime_ports)), None)
-    name = first.name if first else ""
+    name = first.name if first else PORT_NAME  # the one that the sidecar's port is about to get
     return tuple(p for p in container.probes if p.port == port or (name and p.port == name))
 
 

@@ -50,11 +50,14 @@ class Reason(Enum):
         " take it away, or set token-meter.dev/access: open",
     )
     PORT_TAKEN = ("PortTaken", "it uses a port that the sidecar needs")
-    NAME_TAKEN = ("NameTaken", "it has a container called token-meter that is not ours")
+    NAME_TAKEN = (
+        "NameTaken",
+        "it has a container called token-meter or a volume called token-meter-key that is not ours",
+    )
     OTHER_MODE = (
         "OtherMode",
         "it carries a sidecar made for another deployment mode or another runtime's ports;"
-        " remove that container to have it made anew",
+        ' opt out by token-meter.dev/inject: "false" and in again to have it made anew',
     )
 
     HOST_NETWORK = (

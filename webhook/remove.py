@@ -26,6 +26,7 @@ def remove(obj: Mapping[str, Any]) -> _Object:
     for predictor in (spec.get("predictor"), *(c.get("predictor") for c in spec.get("canary") or ())):
         if predictor:
             _remove(predictor)
+            _remove_volume(predictor, names.api_key_secret((obj.get("metadata") or {}).get("name") or ""))
     return after
 
 
@@ -35,11 +36,16 @@ def _remove(predictor: _Object) -> None:
             if container.get("name") == names.CONTAINER and "TOKEN_METER_UPSTREAM" in _variables(container):
                 _drop(predictor, key, container)
                 _restore_server(predictor, _variables(container), notes.read(container))
-                for volume in [
-                    v for v in predictor.get("volumes") or () if v.get("name") == names.KEY_VOLUME
-                ]:
-                    _drop(predictor, "volumes", volume)
                 return
+
+
+def _remove_volume(predictor: _Object, secret: str) -> None:
+    for volume in list(predictor.get("volumes") or ()):
+        if (
+            volume.get("name") == names.KEY_VOLUME
+            and (volume.get("secret") or {}).get("secretName") == secret
+        ):
+            _drop(predictor, "volumes", volume)
 
 
 def _variables(container: Mapping[str, Any]) -> dict[str, str]:

@@ -27,22 +27,22 @@ def schema() -> jsonschema.Draft7Validator:
     text = (KSERVE / "inferenceservices.yaml").read_text()
     crd = yaml.load(text, Loader=yaml.CSafeLoader)
     version = next(v for v in crd["spec"]["versions"] if v["name"] == "v1beta1")
-    return jsonschema.Draft7Validator(_closed(version["schema"]["openAPIV3Schema"]))
+    return jsonschema.Draft7Validator(closed(version["schema"]["openAPIV3Schema"]))
 
 
-def _closed(schema: Any) -> Any:
+def closed(schema: Any) -> Any:
     """The schema with unknown fields as errors (the API server would drop them) and Kubernetes' int-or-string."""
     if isinstance(schema, list):
-        return [_closed(item) for item in schema]
+        return [closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: _closed(value) for key, value in schema.items() if key != "format"}
+    strict = {key: closed(value) for key, value in schema.items() if key != "format"}
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
     open_ended = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not open_ended:
-        closed["additionalProperties"] = False
-    return closed
+        strict["additionalProperties"] = False
+    return strict
 
 
 def _check(schema: jsonschema.Draft7Validator, obj: dict[str, Any]) -> None:

@@ -1,0 +1,56 @@
+"""`restore(obj, old)`: the sidecar back in an object that was applied without it.
+
+A plain apply of a file with `initContainers` or `containers` sends the whole list, without our entry, while the ports
+that lead to it stay. With the stored sidecar back in place nothing else of the pod changes, not even its image.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from isvc import names
+
+_LISTS = ("initContainers", "containers")
+
+
+def restore(obj: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A copy of `obj` with the sidecars of the stored object that it has lost; None where it has lost none.
+
+    Canaries are the same where their predictors have the same name.
+    """
+    stored = _predictors(old or {})
+    after = copy.deepcopy(dict(obj))
+    lost = False
+    for name, predictor in _predictors(after).items():
+        there = _sidecar(stored.get(name, {}))
+        if there and not _sidecar(predictor):
+            key, sidecar = there
+            predictor[key] = [*(predictor.get(key) or ()), copy.deepcopy(sidecar)]
+            lost = True
+    return after if lost else None
+
+
+def _predictors(obj: Mapping[str, Any]) -> dict[str | None, dict[str, Any]]:
+    """The stable predictor under None, each canary's under its name."""
+    spec = _object(obj.get("spec"))
+    canaries = [_object(_object(canary).get("predictor")) for canary in _list(spec.get("canary"))]
+    named: dict[str | None, dict[str, Any]] = {str(canary.get("name") or ""): canary for canary in canaries}
+    return {None: _object(spec.get("predictor")), **named}
+
+
+def _sidecar(predictor: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Our container and the list that it is in."""
+    for key in _LISTS:
+        for container in map(_object, _list(predictor.get(key))):
+            variables = [_object(entry).get("name") for entry in _list(container.get("env"))]
+            if container.get("name") == names.CONTAINER and "TOKEN_METER_UPSTREAM" in variables:
+                return key, container
+    return None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
