@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from certs import authority, bundle, keys
+from certs.api import ApiError
 from certs.authority import CONFIGURATIONS, Authority
 from certs.serving import Minted
 from tests.certs.api_server import ApiServer, running, until
@@ -123,6 +124,29 @@ async def test_a_lost_ca_is_replaced_while_the_old_leaf_stays_verifiable(world: 
     assert world.verifiable()
 
 
+async def test_the_secret_itself_remembers_the_ca_before(world: World) -> None:
+    await world.step()
+    old = world.ca
+    world.server.delete(SECRET)
+    await world.leader.step()
+    stored = bundle.decode(world.server.objects[SECRET]["data"]["ca.crt"])
+    assert bundle.split(stored) == [world.ca, old]
+
+
+async def test_a_secret_restored_from_a_backup_does_not_unpublish_the_ca_in_use(world: World) -> None:
+    await world.step()
+    old = world.ca
+    backup = keys.make_ca(world.clock())
+    damage(world.server, **bundle.write_ca(backup, backup.certificate_pem))
+    successor = Authority(
+        world.leader._api, namespace="ns", secret="ca", configuration="meter", clock=world.clock
+    )
+    await successor.step()
+    assert all(bundle.holds(text, old) and bundle.holds(text, world.ca) for text in world.bundles())
+    world.replica.step()
+    assert world.verifiable()
+
+
 async def test_a_new_leader_keeps_the_old_ca_that_only_the_configuration_knows(world: World) -> None:
     await world.step()
     old = world.ca
@@ -183,6 +207,14 @@ async def test_a_deleted_configuration_is_not_made_anew(world: World) -> None:
     await world.step()
     world.server.delete(CONFIGURATION)
     await world.step()
+    assert CONFIGURATION not in world.server.objects
+
+
+async def test_a_configuration_deleted_while_publishing_is_not_made_anew(world: World) -> None:
+    seen = world.server.objects[CONFIGURATION]
+    world.server.delete(CONFIGURATION)
+    with pytest.raises(ApiError, match="409"):
+        await world.leader._publish(seen, b"bundle")
     assert CONFIGURATION not in world.server.objects
 
 

@@ -128,7 +128,7 @@ async def test_warnings_are_short_lines_without_control_characters(webhook: Webh
     response = await ask(webhook, review(odd))
     assert response["warnings"]
     for warning in response["warnings"]:
-        assert len(warning) <= 300
+        assert len(warning) <= 120
         assert warning.isprintable()
 
 
