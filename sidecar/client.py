@@ -67,6 +67,8 @@ class ClientConnection(asyncio.Protocol):
         self._refusal: Refusal | None = None
         # A request whose body is still to be read after its upgrade was declined.
         self._resumed: Request | None = None
+        # A WebSocket's handshake that is not answered yet: what follows it is kept for the tunnel.
+        self._upgrading: Request | None = None
         # What still comes in is not looked at: it could not be understood, or the connection is closing.
         self._deaf = False
         self._closing = False
@@ -119,6 +121,11 @@ class ClientConnection(asyncio.Protocol):
             self.answer.tunnel(data)
             return
         if self._deaf:
+            return
+        if self._upgrading is not None:
+            self._upgrading.receive(data)
+            if self._upgrading.size > _BODY_HIGH:
+                self.read(False)
             return
         if self._incoming is None:
             self._head_size += len(data)
@@ -294,8 +301,9 @@ class ClientConnection(asyncio.Protocol):
         if request is None:
             return
         if request.head.upgrades_to_websocket:
+            self._upgrading = request
             if data:
-                request.chunks.append(data)
+                request.receive(data)
             return
         self._parser = httptools.HttpRequestParser(self)
         if request.length != 0:

@@ -85,7 +85,12 @@ class Proxy:
             connection.answer.refuse(refusal)
 
     async def open(
-        self, message: bytes, *, head_only: bool = False, on_interim: Interim | None = None
+        self,
+        message: bytes,
+        *,
+        head_only: bool = False,
+        upgrades: bool = False,
+        on_interim: Interim | None = None,
     ) -> tuple[UpstreamConnection, ResponseHead]:
         """Send a whole request and wait for the head of its answer; the connection is the caller's to release.
 
@@ -97,7 +102,7 @@ class Proxy:
             reused, sent = upstream.reused, monotonic()
             timer = self.loop.call_later(self.settings.upstream_timeout, self._expire, upstream)
             try:
-                upstream.begin(message, head_only=head_only, on_interim=on_interim)
+                upstream.begin(message, head_only=head_only, upgrades=upgrades, on_interim=on_interim)
                 return upstream, await upstream.response()
             except UpstreamLost as lost:
                 self.pool.release(upstream)

@@ -48,10 +48,12 @@ async def tunnel(proxy: "Proxy", connection: ClientConnection, request: Request)
         # What is said in there is not metered: it is the gateway's to open.
         proxy.access.admit(head, monotonic())
     headers = _passed_on(proxy, request)
+    # Refused or not, what its client sends from now on is not read as HTTP.
+    connection.answer.last = True
     headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
     message = request_message(head.method, head.target, headers)
     try:
-        upstream, answer = await proxy.open(message)
+        upstream, answer = await proxy.open(message, upgrades=True)
     except (UpstreamLost, UpstreamTimeout) as error:
         raise no_answer(error) from None
     try:
@@ -183,6 +185,7 @@ class _Tunnel:
         upstream.resume()
         if early:
             self._from_client(early)
+        connection.read(True)
         await self._ended
 
     def _from_client(self, data: bytes) -> None:

@@ -39,7 +39,10 @@ class EventSplitter:
             events.append(data[start : match.end()])
             start = match.end()
         self.tail = data[start:]
-        if not self.tail and events and events[-1].endswith(b"\r"):
+        if not self.tail and events and events[-1].endswith(b"\n\r"):
+            # Most likely a CRLF that was cut: its LF comes next, and the event is whole with it.
+            self.tail = events.pop()
+        elif not self.tail and events and events[-1].endswith(b"\r"):
             self._skip_newline = True
         if len(self.tail) > MAX_EVENT:
             events.append(self.tail)

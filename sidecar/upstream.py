@@ -36,6 +36,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _reset(self) -> None:
         self.on_interim: Interim | None = None
         self._head_only = False
+        self._upgrades = False
         self._headers: Headers = []
         self._reason = b""
         self._head: ResponseHead | None = None
@@ -52,9 +53,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- the request
 
-    def begin(self, head: bytes, *, head_only: bool, on_interim: Interim | None = None) -> None:
+    def begin(
+        self,
+        head: bytes,
+        *,
+        head_only: bool = False,
+        upgrades: bool = False,
+        on_interim: Interim | None = None,
+    ) -> None:
         """Send a request's head (and body with it, where it is at hand)."""
         self._reset()
+        self._upgrades = upgrades
         self.on_interim = on_interim
         self.busy = True
         self._head_only = head_only
@@ -245,6 +254,9 @@ class UpstreamConnection(asyncio.Protocol):
             # An interim answer. 100 is the sidecar's own business: it has sent no Expect.
             if self.on_interim is not None and status != 100:
                 self.on_interim(status, reason, headers)
+            return
+        if status == 101 and not self._upgrades:
+            self.fail(UpstreamLost("the model server switched protocols unasked"))
             return
         length: int | None = None
         chunked = False

@@ -499,7 +499,6 @@ def test_what_was_meant_for_a_refused_tunnel_is_no_request(sidecar: Sidecar, ups
     assert [request.target for request in upstream.heads if request.method == b"POST"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="the 101 is passed on, and framed as an answer with a body")
 @pytest.mark.parametrize("target", [CHAT, "/other"])
 def test_a_switch_that_nobody_asked_for_is_an_error(client: Client, upstream: Upstream, target: str) -> None:
     upstream.answer(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nraw")
