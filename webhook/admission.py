@@ -15,7 +15,6 @@ import orjson
 
 from isvc import InvalidAnnotation, Malformed
 from webhook import injection
-from webhook.former import remembered
 from webhook.patch import Operation
 from webhook.plan import Facts, Skip
 from webhook.pods import mount_model
@@ -108,7 +107,7 @@ def inference_service(request: Request, facts: Facts) -> Answer:
     if stray := _not_mine(request, "InferenceService"):
         return stray
     try:
-        result = injection.run(request.obj, remembered(facts, request.obj, request.old))
+        result = injection.run(request.obj, facts, request.old)
     except (Malformed, InvalidAnnotation) as error:
         return _at_fault(request, facts, error)
     match result.decision:

@@ -177,13 +177,6 @@ async def test_replace_with_a_new_revision_makes_the_sidecar_anew(webhook: Webho
     assert sidecar(patched(wished, response))["image"] == "token-meter/sidecar:9.9.9"
 
 
-async def test_replace_that_takes_an_annotation_away_follows_the_default(webhook: Webhook) -> None:
-    before = service(sidecar_cpu="3")
-    old = patched(before, await ask(webhook, review(before)))
-    response = await ask(webhook, review(service(), old))
-    assert sidecar(patched(service(), response))["resources"]["requests"]["cpu"] == "100m"
-
-
 @pytest.mark.parametrize("change", [{"operation": "DELETE"}, {"kind": "Deployment"}, {"obj": None}])
 async def test_what_was_sent_by_mistake_passes(webhook: Webhook, change: dict[str, Any]) -> None:
     response = await ask(webhook, review(**{"obj": service(), **change}))
