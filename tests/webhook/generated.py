@@ -38,7 +38,6 @@ _TEXTS: dict[str, list[str]] = {
         "KSERVE_OPENAI_ROUTE_PREFIX",
         "KSERVE_TLS_CERT_FILE",
         "VLLM_API_KEY",
-        "TOKEN_METER_UPSTREAM",
         "X",
     ],
     "value": ["", "/v1", "http://127.0.0.1:8080", "8080"],
