@@ -97,9 +97,15 @@ def read(body: bytes) -> Request:
         namespace=str(request.get("namespace") or ""),
         name=str(request.get("name") or _member(obj, "metadata").get("name") or ""),
         dry_run=request.get("dryRun") is True,
-        obj=obj if isinstance(obj, dict) else {},
-        old=old if isinstance(old, dict) else None,
+        obj=_without_managed_fields(obj) if isinstance(obj, dict) else {},
+        old=_without_managed_fields(old) if isinstance(old, dict) else None,
     )
+
+
+def _without_managed_fields(obj: Object) -> Object:
+    """They are long, and nobody here reads or writes them: no patch names them."""
+    metadata = {key: value for key, value in _member(obj, "metadata").items() if key != "managedFields"}
+    return {**obj, "metadata": metadata} if metadata else obj
 
 
 def inference_service(request: Request, facts: Facts) -> Answer:

@@ -69,6 +69,14 @@ async def test_a_created_service_gets_the_sidecar(webhook: Webhook) -> None:
     assert await webhook.metric("token_meter_admission_patch_bytes_count") == 1
 
 
+async def test_managed_fields_are_left_to_the_api_server(webhook: Webhook) -> None:
+    managed = service()
+    managed["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]
+    after = patched(managed, await ask(webhook, review(managed)))
+    assert sidecar(after)
+    assert after["metadata"] == managed["metadata"]
+
+
 async def test_an_injected_service_is_left_alone(webhook: Webhook) -> None:
     injected = patched(service(), await ask(webhook, review(service())))
     response = await ask(webhook, review(injected, injected))
