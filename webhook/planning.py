@@ -16,11 +16,14 @@ PORT_NAME = "http1"
 
 def plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
     """What to write, canaries included; a sidecar that is there already keeps its ports."""
-    stable = _plan(service, settings, facts)
-    return replace(stable, canaries=tuple(_of_canary(canary, settings, facts) for canary in service.canaries))
+    who = access(service, settings)
+    stable = _plan(service, settings, facts, who)
+    return replace(
+        stable, canaries=tuple(_of_canary(canary, settings, facts, who) for canary in service.canaries)
+    )
 
 
-def _plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
+def _plan(service: InferenceService, settings: Settings, facts: Facts, who: Access) -> Plan:
     there = service.sidecar
     port = (there and there.number("TOKEN_METER_PORT")) or facts.sidecar.port
     admin_port = (there and there.number("TOKEN_METER_ADMIN_PORT")) or facts.sidecar.admin_port
@@ -28,7 +31,6 @@ def _plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
     server_port = service.port or 0
     if taken:
         port, server_port = taken.port, taken.moved
-    who = access(service, settings)
     standard = service.mode is Mode.STANDARD
     return Plan(
         strategy=Strategy.NATIVE_SIDECAR if standard else Strategy.CONTAINER,
@@ -67,11 +69,11 @@ def _misled(service: InferenceService, port: int) -> tuple[Probe, ...]:
     return tuple(p for p in container.probes if p.port == port or (name and p.port == name))
 
 
-def _of_canary(canary: Canary, settings: Settings, facts: Facts) -> Plan:
+def _of_canary(canary: Canary, settings: Settings, facts: Facts, who: Access) -> Plan:
     """The canary's own sidecar; of the server's fields those that replace the stable predictor's."""
     service = replace(canary.service, sidecar=canary.sidecar)
     whole = canary.shape is Shape.CUSTOM
-    base = _plan(service, settings, facts)
+    base = _plan(service, settings, facts, who)
     return replace(
         base,
         predictor=canary.path,

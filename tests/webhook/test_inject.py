@@ -342,3 +342,15 @@ def test_server_whose_arguments_are_applied_again_is_moved_again() -> None:
     assert run(injected, facts).patch == []
     injected["spec"]["predictor"]["model"]["args"] = ["--y"]
     assert run(injected, facts).obj["spec"]["predictor"]["model"]["args"] == ["--y", "--port=9182"]
+
+
+def test_new_canary_has_the_access_of_the_stable_predictor_that_is_there() -> None:
+    stable = _guide(annotations={"serving.kserve.io/deploymentMode": "Standard"})
+    injected = run(stable).obj
+    injected["spec"]["canary"] = [
+        {"trafficPercent": 10, "predictor": {"name": "next", "model": {"args": ["--model_id=a/c"]}}}
+    ]
+    facts = Facts(namespace_annotations={"token-meter.dev/access": "open"})
+    (canary,) = run(injected, facts).obj["spec"]["canary"]
+    variables = [entry["name"] for entry in canary["predictor"]["initContainers"][0]["env"]]
+    assert "TOKEN_METER_API_KEY_FILE" in variables
