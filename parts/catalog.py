@@ -40,11 +40,21 @@ KUBERNETES = GoTools(
     module=Path(__file__).parent / "kubernetes",
     # Without it they say v0.0.0-master, and kubectl warns of the difference.
     flags=("-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3",),
-    probe=("--version",),
     go=_go,
 )
+KNATIVE = GoTools(
+    name="knative",
+    release="v0.48.1",
+    programs={"knative-webhook": "webhook"},
+    module=Path(__file__).parent / "knative",
+    flags=("-ldflags=-s -w",),
+    go=_go,
+    data=("knative.dev/serving", "config/core"),
+)
 
-PARTS: dict[str, Part] = {part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES)}
+PARTS: dict[str, Part] = {
+    part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE)
+}
 
 
 def path(name: str) -> Path:

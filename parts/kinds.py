@@ -89,8 +89,9 @@ class GoTools:
     """Each program's name and the name that Go gives it."""
     module: Path
     flags: tuple[str, ...]
-    probe: tuple[str, ...]
     go: Callable[[], Path]
+    data: tuple[str, str] | None = None
+    """A required module and a folder of its source, which is kept beside the programs as `data`."""
 
     @property
     def version(self) -> str:
@@ -112,9 +113,20 @@ class GoTools:
         run(self.name, command, env, counter(self.name, "packages compiled"))
         for program, built in self.programs.items():
             (folder / built).rename(folder / program)
+        if self.data:
+            module, source = self.data
+            where = [str(self.go()), "-C", str(self.module), "list", "-m", "-f", "{{.Dir}}", module]
+            # The module cache is read-only; a copy is to be removable.
+            shutil.copytree(
+                Path(run(self.name, where, env).strip()) / source,
+                folder / "data",
+                copy_function=shutil.copyfile,
+            )
+            for inner in [folder / "data", *(folder / "data").rglob("*/")]:
+                inner.chmod(0o755)
 
     def check(self, folder: Path) -> None:
-        expect_version(self.name, [str(folder / self.program), *self.probe], self.release)
+        expect_version(self.name, [str(self.go()), "version", "-m", str(folder / self.program)], self.release)
 
 
 @dataclass(frozen=True, slots=True)
