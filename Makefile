@@ -26,7 +26,7 @@ check: $(VENV)/.ready ## ruff, mypy strict, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: parts ## CPU, latency and memory beside Envoy, as ratios of one run
+bench: $(VENV)/.ready ## CPU, latency and memory beside Envoy, as ratios of one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 parts: $(VENV)/.ready ## fetch and build the real programs into the cache

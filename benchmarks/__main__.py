@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks import admission
 from benchmarks.contestants import Contestant, envoy, mock_server, sidecar
 
 
@@ -108,6 +109,7 @@ def main() -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    reviews = admission.compare(args.rounds, say) if args.case in "admission" else None
     with mock_server() as upstream, sidecar(upstream) as ours, envoy(upstream) as theirs:
         memory = {f"{one.name} before": one.resident_kib() for one in (ours, theirs)}
         warm = Case("warm-up", "request", ("requests", "4", "2000", "512"), "requests")
@@ -120,9 +122,12 @@ def main() -> int:
             if args.case in case.name
         ]
         memory |= {f"{one.name} after": one.resident_kib() for one in (ours, theirs)}
-    print(
-        json.dumps({"results": results, "resident_kib": memory}) if args.json else markdown(results, memory)
-    )
+    if args.json:
+        print(json.dumps({"results": results, "resident_kib": memory, "admission": reviews}))
+        return 0
+    print(markdown(results, memory))
+    if reviews:
+        print(f"\n{admission.markdown(reviews)}")
     return 0
 
 

@@ -85,6 +85,14 @@ def envoy(upstream: int) -> Iterator[Contestant]:
 
 
 @contextlib.contextmanager
+def webhook() -> Iterator[Contestant]:
+    """The webhook's admission port."""
+    port = free_port()
+    with _running([sys.executable, "-m", "benchmarks.webhook_server", str(port)], {}, port) as pid:
+        yield Contestant("webhook", port, pid)
+
+
+@contextlib.contextmanager
 def _running(command: list[str], environment: dict[str, str], port: int) -> Iterator[int]:
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
     try:
