@@ -18,16 +18,19 @@ def restore(obj: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, 
 
     Canaries are the same where their predictors have the same name.
     """
-    stored = _predictors(old or {})
+    stored = {name: _sidecar(predictor) for name, predictor in _predictors(old or {}).items()}
+    lost = {
+        name: there
+        for name, predictor in _predictors(obj).items()
+        if (there := stored.get(name)) and not _sidecar(predictor)
+    }
+    if not lost:
+        return None
     after = copy.deepcopy(dict(obj))
-    lost = False
-    for name, predictor in _predictors(after).items():
-        there = _sidecar(stored.get(name, {}))
-        if there and not _sidecar(predictor):
-            key, sidecar = there
-            predictor[key] = [*(predictor.get(key) or ()), copy.deepcopy(sidecar)]
-            lost = True
-    return after if lost else None
+    predictors = _predictors(after)
+    for name, (key, sidecar) in lost.items():
+        predictors[name][key] = [*(predictors[name].get(key) or ()), copy.deepcopy(sidecar)]
+    return after
 
 
 def _predictors(obj: Mapping[str, Any]) -> dict[str | None, dict[str, Any]]:
