@@ -17,8 +17,8 @@ from sidecar.incoming import Request, check_head, headers_too_large
 from sidecar.messages import Headers, RequestHead
 
 # What waits for a slow reader, per connection, before the model server is not read any further.
-_WRITE_HIGH = 64 * 1024
-_WRITE_LOW = 16 * 1024
+_WRITE_HIGH = 32 * 1024
+_WRITE_LOW = 8 * 1024
 # Body that waits to be passed on; more stops the socket.
 _BODY_HIGH = 256 * 1024
 _LINGER_SECONDS = 2.0
