@@ -52,8 +52,18 @@ KNATIVE = GoTools(
     data=("knative.dev/serving", "config/core"),
 )
 
+ENVOY_GATEWAY = GoTools(
+    name="envoy-gateway",
+    release="v1.9.1",
+    programs={"envoy-gateway": "envoy-gateway"},
+    module=Path(__file__).parent / "envoy-gateway",
+    flags=("-ldflags=-s -w",),
+    go=_go,
+    data=("github.com/envoyproxy/gateway", "charts/gateway-helm/charts/crds/crds"),
+)
+
 PARTS: dict[str, Part] = {
-    part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE)
+    part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE, ENVOY_GATEWAY)
 }
 
 
