@@ -1,12 +1,38 @@
 """The Kubernetes objects among documents, each with its place, and those that say something about the cluster."""
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cli._documents import Document, InputError
+from isvc import Mode
 
 Object = Mapping[str, Any]
+MODES = {"standard": Mode.STANDARD, "knative": Mode.KNATIVE}
+RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of every subcommand that reads InferenceServices from files."""
+    parser.add_argument(
+        "-f",
+        "--file",
+        dest="files",
+        metavar="FILE",
+        action="append",
+        required=True,
+        help="manifest to read, YAML or JSON, - for standard input; may be repeated",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=list(MODES),
+        default="standard",
+        help="the cluster's default deployment mode; an InferenceService's own comes first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-n", "--namespace", default="default", help="of objects that name none (default: %(default)s)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

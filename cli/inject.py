@@ -12,36 +12,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cli import _documents
+from cli import _documents, _manifest
 from cli._documents import Document, InputError
-from isvc import INJECTION_LABEL, SHIPPED_RUNTIMES, InvalidAnnotation, Malformed, Mode
+from cli._manifest import Found, objects, pick
+from isvc import INJECTION_LABEL, SHIPPED_RUNTIMES, InvalidAnnotation, Malformed
 from webhook import injection
 from webhook.injection import Result
 from webhook.plan import Facts, SidecarSettings, Skip
 
 _GROUP = "serving.kserve.io/"
-_MODES = {"standard": Mode.STANDARD, "knative": Mode.KNATIVE}
-_RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 _Path = tuple[str | int, ...]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
-    parser.add_argument(
-        "-f",
-        "--file",
-        dest="files",
-        metavar="FILE",
-        action="append",
-        required=True,
-        help="manifest to read, YAML or JSON, - for standard input; may be repeated",
-    )
-    parser.add_argument(
-        "--mode",
-        choices=list(_MODES),
-        default="standard",
-        help="the cluster's default deployment mode; an InferenceService's own comes first (default: %(default)s)",
-    )
+    _manifest.configure(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -49,9 +34,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="yaml",
         help="yaml: all documents; json: the same as one object or List; patch: one JSON Patch a line for each"
         " InferenceService; diff: what changes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-n", "--namespace", default="default", help="of objects that name none (default: %(default)s)"
     )
     parser.add_argument(
         "--image",
@@ -97,84 +79,52 @@ _Results = Mapping[_Path, Result]
 def _inject_all(
     documents: Sequence[Document], args: argparse.Namespace
 ) -> Iterator[tuple[Document, _Results]]:
-    objects = [(document, path, obj) for document in documents for path, obj in _objects(document)]
-    runtimes = [obj for _, _, obj in objects if obj.get("kind") in _RUNTIMES]
+    found = list(objects(documents))
     for document in documents:
         results = {}
-        for path, obj in _objects(document):
-            if _is_inference_service(document, path, obj):
-                namespace = _namespace([obj for _, _, obj in objects], obj, args.namespace)
-                results[path] = _inject(document, path, obj, _facts(args, namespace, runtimes))
+        for one in found:
+            if one.document is document and _is_inference_service(one):
+                results[one.path] = _inject(one, _facts(args, found, one))
         yield document, results
 
 
-def _objects(document: Document) -> Iterator[tuple[_Path, Mapping[str, Any]]]:
-    """The Kubernetes objects of a document, those of a List one by one."""
-    value = document.value
-    if value is None:
-        return
-    if not isinstance(value, Mapping):
-        raise InputError(
-            f"{document.where()}: this is not a Kubernetes object; remove it or correct the file"
-        )
-    items = value.get("items")
-    if str(value.get("kind")).endswith("List") and isinstance(items, list):
-        for i, item in enumerate(items):
-            if isinstance(item, Mapping):
-                yield ("items", i), item
-    else:
-        yield (), value
-
-
-def _is_inference_service(document: Document, path: _Path, obj: Mapping[str, Any]) -> bool:
-    version = obj.get("apiVersion")
-    if obj.get("kind") != "InferenceService" or not str(version).startswith(_GROUP):
+def _is_inference_service(one: Found) -> bool:
+    version = one.obj.get("apiVersion")
+    if one.kind != "InferenceService" or not str(version).startswith(_GROUP):
         return False
     if version == f"{_GROUP}v1beta1":
         return True
-    _say(
-        f"{document.where(path)}: InferenceService of apiVersion {version} is left as it is; KServe serves v1beta1"
-    )
+    _say(f"{one.where()}: InferenceService of apiVersion {version} is left as it is; KServe serves v1beta1")
     return False
 
 
-def _namespace(
-    objects: Sequence[Mapping[str, Any]], obj: Mapping[str, Any], default: str
-) -> Mapping[str, Any]:
-    """The metadata of the object's Namespace where that is in the input, else nothing."""
-    name = _member(obj, "metadata").get("namespace") or default
-    namespaces = (_member(other, "metadata") for other in objects if other.get("kind") == "Namespace")
-    return next((metadata for metadata in namespaces if metadata.get("name") == name), {})
-
-
-def _member(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _facts(
-    args: argparse.Namespace, namespace: Mapping[str, Any], runtimes: Sequence[Mapping[str, Any]]
-) -> Facts:
+def _facts(args: argparse.Namespace, found: Sequence[Found], one: Found) -> Facts:
+    """What of the cluster is among the input."""
+    name = str(one.metadata.get("namespace") or args.namespace)
+    namespace = pick(found, "Namespace", name)
     return Facts(
         # Asking for injection by hand is opting in; a Namespace in the input can only narrow it.
-        injection=_member(namespace, "labels").get(INJECTION_LABEL, "enabled"),
-        default_mode=_MODES[args.mode],
+        injection=namespace.labels.get(INJECTION_LABEL, "enabled") if namespace else "enabled",
+        default_mode=_manifest.MODES[args.mode],
         default_namespace=args.namespace,
-        namespace_annotations={key: str(text) for key, text in _member(namespace, "annotations").items()},
-        serving_runtimes=[*runtimes, *SHIPPED_RUNTIMES],
+        namespace_annotations=namespace.annotations if namespace else {},
+        serving_runtimes=[
+            *(each.obj for each in found if each.kind in _manifest.RUNTIMES),
+            *SHIPPED_RUNTIMES,
+        ],
         sidecar=SidecarSettings(image=args.image),
     )
 
 
-def _inject(document: Document, path: _Path, obj: Mapping[str, Any], facts: Facts) -> Result:
+def _inject(one: Found, facts: Facts) -> Result:
     try:
-        result = injection.run(obj, facts)
+        result = injection.run(one.obj, facts)
     except Malformed as error:
-        raise InputError(f"{document.where((*path, *error.path))}: InferenceService: {error}") from None
+        raise InputError(f"{one.where(*error.path)}: InferenceService: {error}") from None
     except InvalidAnnotation as error:
-        place = document.where((*path, "metadata", "annotations", error.key))
+        place = one.where("metadata", "annotations", error.key)
         raise InputError(f"{place}: {error}") from None
-    name = f"{document.where(path)}: InferenceService {result.service.namespace}/{result.service.name}"
+    name = f"{one.where()}: InferenceService {result.service.namespace}/{result.service.name}"
     match result.decision:
         case Skip() as skip:
             _say(f"{name} is skipped, {skip.reason.label}: {skip.text}")

@@ -10,35 +10,25 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import isvc
-from cli import _documents
+from cli import _documents, _manifest
 from cli._documents import InputError
 from cli._manifest import Found, Object, objects, pick
 from gateway.facts import OLD_API, Capabilities, Facts, Placement, UnsupportedAPI
 from gateway.listeners import placement
 from gateway.plan import plan
-from isvc import GatewayRef, InvalidAnnotation, Malformed, Mode
+from isvc import GatewayRef, InvalidAnnotation, Malformed
 from isvc.annotations import ANNOTATIONS
 from webhook import injection
 from webhook.plan import Facts as InjectionFacts
 from webhook.plan import Skip
 
-_MODES = {"standard": Mode.STANDARD, "knative": Mode.KNATIVE}
 _APIS = {"v1beta1": Capabilities(), "v1alpha1": OLD_API}
-_RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 _SERVICE = ("InferenceService", "serving.kserve.io/v1beta1")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
-    parser.add_argument(
-        "-f",
-        "--file",
-        dest="files",
-        metavar="FILE",
-        action="append",
-        required=True,
-        help="manifest to read, YAML or JSON, - for standard input; may be repeated",
-    )
+    _manifest.configure(parser)
     parser.add_argument(
         "--gateway",
         type=_gateway_ref,
@@ -64,15 +54,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         help="take AI Gateway's API and fields from its CRDs instead (kubectl get crd -o yaml); for any release",
-    )
-    parser.add_argument(
-        "--mode",
-        choices=list(_MODES),
-        default="standard",
-        help="the cluster's default deployment mode; an InferenceService's own comes first (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-n", "--namespace", default="default", help="of objects that name none (default: %(default)s)"
     )
     parser.add_argument("-o", "--output", choices=["yaml", "json"], default="yaml")
 
@@ -120,7 +101,7 @@ def _services(found: Sequence[Found]) -> list[Found]:
     for one in found:
         if (one.kind, one.obj.get("apiVersion")) == _SERVICE:
             services.append(one)
-        elif one.kind not in (*_RUNTIMES, "Namespace", "Gateway"):
+        elif one.kind not in (*_manifest.RUNTIMES, "Namespace", "Gateway"):
             kind = f"{one.obj.get('apiVersion')} {one.kind}"
             _say(f"{one.where()}: {kind} is left out; it is not a v1beta1 InferenceService of KServe")
     return sorted(services, key=lambda one: str(one.metadata.get("creationTimestamp") or "~"))
@@ -136,8 +117,11 @@ def _plan(
     """One InferenceService's objects; none, and a line that says why, where the webhook would skip it."""
     namespace = pick(found, "Namespace", str(one.metadata.get("namespace") or args.namespace))
     annotations = namespace.annotations if namespace else {}
-    runtimes = [*(other.obj for other in found if other.kind in _RUNTIMES), *isvc.SHIPPED_RUNTIMES]
-    mode = _MODES[args.mode]
+    runtimes = [
+        *(other.obj for other in found if other.kind in _manifest.RUNTIMES),
+        *isvc.SHIPPED_RUNTIMES,
+    ]
+    mode = _manifest.MODES[args.mode]
     try:
         injected = injection.run(
             one.obj,

@@ -18,20 +18,6 @@ def api_key_secret(isvc: str) -> str:
     return fit(f"token-meter-{isvc}-key")
 
 
-def backend(isvc: str) -> str:
-    """Backend, AIServiceBackend, BackendSecurityPolicy, ReferenceGrant, in the ISVC's namespace."""
-    return fit(f"token-meter-{isvc}")
-
-
-def route(isvc: str, namespace: str) -> str:
-    """AIGatewayRoute and BackendTrafficPolicy; with the namespace, as the route can stand beside the Gateway.
-
-    Never `<isvc>` nor `<isvc>-predictor`: AI Gateway writes an HTTPRoute of the route's name, and KServe owns
-    those two.
-    """
-    return fit(f"token-meter-{namespace}-{isvc}")
-
-
 def fit(name: str, limit: int = MAX_NAME) -> str:
     """`name`, or where it is longer than `limit` its beginning and a hash of the whole: it stays unique."""
     if len(name) <= limit:
