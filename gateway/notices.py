@@ -12,10 +12,22 @@ class Reason(StrEnum):
     TRANSFORMER_NEEDS_OPEN = "TransformerNeedsOpen"
     KEY_PLACEHOLDER = "KeyPlaceholder"
     TLS_NOT_RENDERED = "TLSNotRendered"
+    GATEWAY_OBJECTS_APPLIED = "GatewayObjectsApplied"
+    NO_GATEWAY = "NoGateway"
+    SEVERAL_GATEWAYS = "SeveralGateways"
+    NOT_INJECTED = "NotInjected"
+    INVALID_SETTING = "InvalidSetting"
+    FIELD_CONFLICT = "FieldConflict"
+    APPLY_FAILED = "ApplyFailed"
 
     @property
     def sentence(self) -> str:
         return _SENTENCES[self]
+
+    @property
+    def warning(self) -> bool:
+        """Whether somebody has something to do."""
+        return self not in (Reason.GATEWAY_OBJECTS_APPLIED, Reason.TRANSFORMER_NEEDS_OPEN)
 
 
 _SENTENCES = {
@@ -29,6 +41,17 @@ _SENTENCES = {
     " replace it by a random one (openssl rand -hex 32) before applying",
     Reason.TLS_NOT_RENDERED: "tls is not carried out yet, the gateway speaks plain HTTP to the sidecar;"
     ' remove the annotation token-meter.dev/tls or set it to "false"',
+    Reason.GATEWAY_OBJECTS_APPLIED: "the objects that put it behind the Gateway are applied",
+    Reason.NO_GATEWAY: "there is no Gateway to serve it; make one whose class is Envoy Gateway's, or name one by the"
+    " annotation token-meter.dev/gateway of the InferenceService or its namespace",
+    Reason.SEVERAL_GATEWAYS: "several Gateways could serve it; name one by the annotation token-meter.dev/gateway of"
+    " the namespace, or by `gateway` in the ConfigMap of the cluster's defaults",
+    Reason.NOT_INJECTED: "it has no sidecar and so no route: it was stored before its namespace was labelled, while"
+    " the webhook was down, or the webhook skipped it and said why; any change of it asks the webhook again, and an"
+    " injection restarts its pods",
+    Reason.INVALID_SETTING: "a setting cannot be used, so nothing of it is changed until that is corrected",
+    Reason.FIELD_CONFLICT: "somebody else keeps fields of an object that the controller makes; it is left as it is",
+    Reason.APPLY_FAILED: "the API server refuses an object that the controller makes; it is tried again",
 }
 
 
