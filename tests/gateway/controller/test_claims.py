@@ -37,7 +37,7 @@ claims = st.lists(
     st.builds(
         Claim,
         namespace=st.sampled_from("ab"),
-        isvc=st.sampled_from(["a", "b", "c"]),
+        isvc=st.sampled_from(["x", "y", "z"]),
         created=st.sampled_from("12"),
         gateway=st.sampled_from([ONE, TWO]),
         served=st.lists(st.sampled_from(["m", "a/m", "b/m"]), min_size=1, max_size=3).map(tuple),
