@@ -47,7 +47,8 @@ def start(processes: Processes, scene: Scene, ports: Ports, programs: Programs, 
         ],
     )
     env = pod.mount(scene.sidecar, scene.objects, folder) | {
-        "HOSTNAME": f"{scene.before['metadata']['name']}-demo"
+        "HOSTNAME": f"{scene.before['metadata']['name']}-demo",
+        "TOKEN_METER_HOST": "127.0.0.1",  # in a pod it is all of the pod's addresses
     }
     sidecar = processes.start("sidecar", python("sidecar"), env)
     gateway = processes.start("envoy", _envoy(scene, ports, programs, folder))

@@ -1,7 +1,7 @@
 """Knative Serving's own webhook in the control plane: it admits or refuses Knative Services, and nothing more.
 
 It runs as the cluster's administrator; its manifests come with its part. It has no setting for the address that it
-listens on, and takes them all.
+listens on, and takes them all: those of a network namespace of its own.
 """
 
 import os
@@ -12,11 +12,13 @@ import yaml
 
 import parts
 from demo.processes import Processes, free_ports
+from tests.cluster import network_namespace
 from tests.cluster.cluster import Object
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import eventually
 
 NAMESPACE = "knative-serving"
+INNER_PORT = 8443
 MANIFESTS = ("100-namespace.yaml", "300-resources/service.yaml", "configmaps", "webhooks")
 
 
@@ -33,7 +35,7 @@ class KnativeWebhook:
             self._plane.kubectl("create", "-f", str(self._data / name))
         self._plane.kubectl("create", "configmap", "config-network", f"--namespace={NAMESPACE}")
         self._plane.apply([self._service()])
-        port, profiling = free_ports(2)
+        (port,) = free_ports(1)
         self._plane.apply([self._slice(port)])
         variables = {
             "KUBECONFIG": str(self._plane.kubeconfig),
@@ -42,11 +44,18 @@ class KnativeWebhook:
             "CONFIG_LOGGING_NAME": "config-logging",
             "CONFIG_OBSERVABILITY_NAME": "config-observability",
             "WEBHOOK_NAME": "webhook",
-            "WEBHOOK_PORT": str(port),
-            "PROFILING_PORT": str(profiling),
+            "WEBHOOK_PORT": str(INNER_PORT),
             "PATH": os.environ["PATH"],
         }
-        self._child = self._processes.start("knative-webhook", [parts.path("knative")], variables)
+        self._child = network_namespace.start(
+            self._processes,
+            "knative-webhook",
+            [parts.path("knative")],
+            variables,
+            port=port,
+            inner_port=INNER_PORT,
+            calls=int(self._plane.url.rpartition(":")[2]),
+        )
         eventually(lambda: self.refusal({"containers": [{"image": "example/one"}]}) is None)
         return self
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import crds
+from tests.cluster import network_namespace
 from tests.cluster.conftest import Namespace
 from tests.cluster.installation import Installation
 from tests.cluster.knative import KnativeWebhook
@@ -27,6 +28,8 @@ CASES = [
 @pytest.fixture(scope="module")
 def knative(installed: Installation) -> Iterator[KnativeWebhook]:
     """Knative's webhook, running."""
+    if why := network_namespace.unavailable():
+        pytest.skip(why)
     with KnativeWebhook(installed.plane) as webhook:
         yield webhook
 
