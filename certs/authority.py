@@ -18,7 +18,9 @@ from certs.watch import Backoff
 _LOG = logging.getLogger(__name__)
 MANAGER = "token-meter-certs"
 TICK = 60.0
-"""Seconds between two looks without a change: a suspended process misses its timers."""
+"""Seconds between two looks without a change, at most: a suspended process misses its timers."""
+SOONEST = 0.2
+"""Seconds between two looks without a change, at least: a CA that is due at once must not make it spin."""
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
@@ -62,9 +64,8 @@ class Authority:
         while True:
             self._changed.clear()
             try:
-                await self.step()
+                wait = await self.step()
                 backoff.reset()
-                wait = TICK
             except FAILED as error:
                 wait = backoff.next()
                 text = str(error) or type(error).__name__
@@ -72,13 +73,16 @@ class Authority:
                 await asyncio.sleep(wait)
                 continue
             try:
-                async with asyncio.timeout(min(wait, max(1.0, self._life.total_seconds() / 20))):
+                async with asyncio.timeout(wait):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def step(self) -> None:
-        """Look once: renew the CA where needed, then publish where the configuration differs."""
+    async def step(self) -> float:
+        """Look once: renew the CA where needed, then publish where the configuration differs.
+
+        Returns the seconds until the next look: at most a minute, and not later than the stored CA is due.
+        """
         configuration = await self._read(self._configuration_path)
         published = _published(configuration)
         ca, stored = await self._ensure_ca(published)
@@ -86,6 +90,8 @@ class Authority:
         self._former = wanted
         if configuration and any(found != wanted for found in published):
             await self._publish(configuration, wanted)
+        left = keys.renewal_time(ca.certificate) - self._clock()
+        return min(TICK, max(SOONEST, left.total_seconds()))
 
     async def _ensure_ca(self, published: list[bytes]) -> tuple[Pair, bytes]:
         """The CA to sign with and the bundle stored beside it."""

@@ -243,6 +243,35 @@ async def test_a_ca_that_expired_while_nobody_looked_heals(world: World) -> None
     assert world.verifiable()
 
 
+async def test_the_leader_looks_again_when_the_stored_ca_is_due_however_long_its_own_would_live(
+    world: World,
+) -> None:
+    short = keys.make_ca(world.clock(), timedelta(seconds=30))
+    damage(world.server, **bundle.write_ca(short, short.certificate_pem))
+    wait = await world.leader.step()
+    world.replica.step()
+    assert world.ca == short.certificate
+    world.clock.forward(seconds=wait)
+    assert world.verifiable()
+    assert await world.leader.step() == authority.TICK
+    assert world.ca != short.certificate
+    world.replica.step()
+    assert world.verifiable()
+
+
+async def test_run_renews_a_ca_that_ends_soon_without_being_told(world: World) -> None:
+    short = keys.make_ca(world.clock(), timedelta(seconds=1))
+    damage(world.server, **bundle.write_ca(short, short.certificate_pem))
+    task = asyncio.ensure_future(world.leader.run())
+    try:
+        await until(lambda: any(bundle.holds(text, short.certificate) for text in world.bundles()))
+        world.clock.forward(seconds=0.7)
+        await until(lambda: world.ca != short.certificate)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_two_leaders_at_once_end_with_one_ca(world: World) -> None:
     other = Authority(
         world.leader._api, namespace="ns", secret="ca", configuration="meter", clock=world.clock
