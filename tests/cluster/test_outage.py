@@ -9,10 +9,13 @@ from tests import crds
 from tests.cluster.cluster import KubectlError
 from tests.cluster.conftest import Namespace
 from tests.cluster.installation import MANIFESTS, Installation, eventually
+from tests.cluster.load import Load
 from tests.cluster.owner import Owner
 from tests.cluster.shapes import inference_service, sidecars
 
 pytestmark = crds.needed
+IN_A_ROW = 20
+"""Answers by which one knows that the API server goes to one of two endpoints no more."""
 POLICY = MANIFESTS / "components" / "closed" / "policy.yaml"
 
 
@@ -62,3 +65,19 @@ def test_the_closed_component_lets_through_who_has_the_sidecar(
     owner.add_argument()
     owner.file("apply")
     assert len(sidecars(owner.stored())) == 1
+
+
+def test_a_killed_replica_costs_nobody_an_admission_and_no_sidecar_once_its_endpoint_is_gone(
+    installed: Installation,
+) -> None:
+    """Until the API server has seen the endpoint go it may ask the dead one: that is stored without a sidecar."""
+    installed.start(1)
+    with Load(installed.create_probe) as during:
+        eventually(lambda: during.count >= IN_A_ROW)
+        assert during.bare == []
+        installed.replicas.pop(0).kill()
+        eventually(lambda: all(installed.probe() for _ in range(IN_A_ROW)))
+    assert during.refused == []
+    with Load(installed.create_probe) as after:
+        eventually(lambda: after.count >= 100)
+    assert after.refused == after.bare == []

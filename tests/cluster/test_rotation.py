@@ -1,21 +1,18 @@
 """Certificates are renewed, deleted and damaged and a replica goes, while InferenceServices are created."""
 
 import base64
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
 
 from tests import crds
-from tests.cluster.client import Answer
 from tests.cluster.installation import Installation, eventually
+from tests.cluster.load import Load
 from tests.cluster.replica import NAMESPACE, Replica
 
 pytestmark = crds.needed
 SHORT = {"CA_SECONDS": "9", "LEAF_SECONDS": "4.5", "SETTLE_SECONDS": "1"}
-INTERVAL = 0.02
-"""Seconds between two creates, where the machine is fast enough."""
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/token-meter-ca"
 
 
@@ -32,34 +29,6 @@ def hurried(installed: Installation) -> Iterator[Installation]:
         installed.start(count, settings)
         if settings:
             yield installed
-
-
-class Load:
-    """Creates InferenceServices, as dry runs, until the block ends; `failed` are those without a sidecar."""
-
-    def __init__(self, create: Callable[[], Answer]) -> None:
-        self._create = create
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(4)]
-        self.count = 0
-        self.failed: list[str] = []
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._end.wait(INTERVAL * len(self._threads)):
-            answer = self._create()
-            self.count += 1
-            if answer.status != 201 or "initContainers" not in answer.body["spec"]["predictor"]:
-                self.failed.append(str(answer))
 
 
 def test_no_admission_fails_while_certificates_change_and_a_replica_goes(hurried: Installation) -> None:
@@ -83,7 +52,7 @@ def test_no_admission_fails_while_certificates_change_and_a_replica_goes(hurried
         one.stop()
         renewed = leaves(two)
         eventually(lambda: leaves(two) > renewed)
-    assert load.failed == []
+    assert load.refused == load.bare == []
     assert load.count > 100
 
 
