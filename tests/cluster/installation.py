@@ -41,7 +41,8 @@ class Installation:
     def __enter__(self) -> "Installation":
         self._kserve.__enter__()
         try:
-            self._install()
+            self._surround()
+            self.install()
             self.start(1)
         except BaseException:
             self.__exit__()
@@ -52,7 +53,7 @@ class Installation:
         self.stop()
         self._kserve.__exit__()
 
-    def _install(self) -> None:
+    def _surround(self) -> None:
         plane = self.plane
         plane.kubectl("create", "-f", str(RUNTIMES))
         plane.kubectl("create", "namespace", "kserve")
@@ -60,11 +61,20 @@ class Installation:
         where = "--namespace=kserve"
         plane.kubectl("create", "configmap", "inferenceservice-config", f"--from-literal={mode}", where)
         plane.apply([*self._kserve.configurations("first"), *self._kserve.configurations("last")])
-        plane.kubectl("apply", "-k", str(MANIFESTS))
         plane.kubectl("create", "namespace", "token-meter-probe")
         plane.kubectl("label", "namespace", "token-meter-probe", f"{LABEL}=enabled")
+
+    def install(self) -> None:
+        """Apply the manifests, and get what the replicas started from now on run with."""
+        plane = self.plane
+        plane.kubectl("apply", "-k", str(MANIFESTS))
         token = plane.kubectl("create", "token", SERVICE, f"--namespace={NAMESPACE}", "--duration=2h").strip()
         plane.write_kubeconfig(self._kubeconfig, token, NAMESPACE)
+
+    def uninstall(self) -> None:
+        """Delete what the manifests made, as docs/install.md says; the replicas end after it, as their pods would."""
+        self.plane.kubectl("delete", "-k", str(MANIFESTS), "--timeout=60s")
+        self.stop()
 
     def start(self, count: int, settings: Mapping[str, str] | None = None) -> None:
         """More replicas; returns when the API server is answered by the webhook."""
