@@ -6,14 +6,13 @@ import os
 import sys
 import threading
 import traceback
-from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 _FLUSH_SECONDS = 0.2
-_MOST_LINES = 20_000
+_MOST_BYTES = 4 * 1024 * 1024
 
 
 class Log:
@@ -22,7 +21,8 @@ class Log:
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int | None = None) -> None:
         self._loop = loop
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
-        self._lines: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._waiting = bytearray()
         self._scheduled = False
         self._wake = threading.Event()
         self._closed = False
@@ -32,11 +32,13 @@ class Log:
 
     def line(self, event: str, fields: dict[str, Any]) -> None:
         """Write one line."""
-        if len(self._lines) >= _MOST_LINES:
+        if len(self._waiting) >= _MOST_BYTES:
             self.lost += 1
             return
         line = {"time": datetime.now(UTC), "event": event, **fields}
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+        text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+        with self._lock:
+            self._waiting += text
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_later(_FLUSH_SECONDS, self._flush)
@@ -63,12 +65,12 @@ class Log:
         while True:
             self._wake.wait()
             self._wake.clear()
-            while self._lines:
-                batch = b"".join([self._lines.popleft() for _ in range(min(len(self._lines), 1000))])
-                try:
-                    while batch:
-                        batch = batch[os.write(self._descriptor, batch) :]
-                except OSError:
-                    self.lost += batch.count(b"\n")
+            with self._lock:
+                text, self._waiting = bytes(self._waiting), bytearray()
+            try:
+                while text:
+                    text = text[os.write(self._descriptor, text) :]
+            except OSError:
+                self.lost += text.count(b"\n")
             if self._closed:
                 return
