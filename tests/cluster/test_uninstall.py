@@ -33,7 +33,6 @@ def test_nothing_of_ours_stays_and_an_injected_inference_service_can_be_changed_
     (sidecar,) = sidecars(owner.stored())
     assert {name.partition("/")[0] for name in labelled(plane)} >= {
         "namespace",
-        "secret",
         "deployment.apps",
         "mutatingwebhookconfiguration.admissionregistration.k8s.io",
     }
