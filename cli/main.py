@@ -13,6 +13,7 @@ COMMANDS = {
     "inject": "show an InferenceService as the webhook would store it",
     "render": "print the gateway objects that the controller makes for an InferenceService",
     "webhook": "run the admission webhook, configured by its TOKEN_METER_WEBHOOK_ environment",
+    "gateway": "run the controller of the gateway objects, configured by its TOKEN_METER_GATEWAY_ environment",
     "sidecar": "run the metering proxy, configured by its TOKEN_METER_ environment",
     "demo": "play the guide end to end: a real model, Envoy and rate limits on this machine",
 }

@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+from gateway.controller import READ_CRDS
+from gateway.resources import PLURALS
+from gateway.settings import Settings as GatewaySettings
 from isvc import names
 from tests.manifests.render import COMPONENTS, FOLDER, Object, objects, one, text
 from webhook.cluster import KSERVE_CONFIG
@@ -106,14 +109,15 @@ def test_two_replicas_stand_apart_and_one_always_stays() -> None:
     assert pod()["terminationGracePeriodSeconds"] > drain
 
 
-def pod(*components: str) -> Object:
-    spec: Object = one("Deployment", WEBHOOK, *components)["spec"]["template"]["spec"]
+def pod(*components: str, deployment: str = WEBHOOK) -> Object:
+    spec: Object = one("Deployment", deployment, *components)["spec"]["template"]["spec"]
     return spec
 
 
+@pytest.mark.parametrize("deployment", [WEBHOOK, "token-meter-gateway"])
 @pytest.mark.parametrize("components", [(), *[(name,) for name in COMPONENTS]])
-def test_the_pod_fits_pod_security_restricted(components: tuple[str, ...]) -> None:
-    spec = pod(*components)
+def test_the_pod_fits_pod_security_restricted(components: tuple[str, ...], deployment: str) -> None:
+    spec = pod(*components, deployment=deployment)
     assert (
         one("Namespace", NAMESPACE)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
         == "restricted"
@@ -131,13 +135,21 @@ def test_the_pod_fits_pod_security_restricted(components: tuple[str, ...]) -> No
     )
 
 
-RULES = [
-    (obj["kind"], group, resource, tuple(rule.get("resourceNames", [])), verb)
-    for obj in objects()
-    if obj["kind"] in ("Role", "ClusterRole")
-    for rule in obj["rules"]
-    for group, resource, verb in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])
-]
+GATEWAY = "token-meter-gateway"
+
+
+def rules(gateway: bool) -> list[tuple[str, str, str, tuple[str, ...], str]]:
+    """What the controller's, or the others', roles allow: kind, API group, resource, names, verb."""
+    return [
+        (obj["kind"], group, resource, tuple(rule.get("resourceNames", [])), verb)
+        for obj in objects()
+        if obj["kind"] in ("Role", "ClusterRole") and (obj["metadata"]["name"] == GATEWAY) is gateway
+        for rule in obj["rules"]
+        for group, resource, verb in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])
+    ]
+
+
+RULES = rules(gateway=False)
 READ = {"get", "list", "watch"}
 
 
@@ -150,6 +162,25 @@ def test_what_is_written_is_named() -> None:
         (group, resource) for _, group, resource, named, verb in RULES if verb not in READ and not named
     }
     assert unnamed == {("events.k8s.io", "events")}
+
+
+def test_the_controller_writes_its_own_kinds_and_nothing_else_unnamed() -> None:
+    allowed = rules(gateway=True)
+    unnamed = {resource for _, _, resource, named, verb in allowed if verb not in READ and not named}
+    assert unnamed == {*PLURALS.values(), "events"}
+    assert {resource for _, _, resource, _, verb in allowed if verb == "delete"} == set(PLURALS.values())
+    assert not [rule for rule in allowed if "*" in rule or rule[4] == "deletecollection"]
+
+
+def test_the_controllers_names_and_port_are_those_of_its_process() -> None:
+    settings = GatewaySettings()
+    named = {resource: names for _, _, resource, names, _ in rules(gateway=True) if names}
+    assert named["leases"] == (settings.lease,)
+    assert named["configmaps"] == (settings.config_map,)
+    assert set(named["customresourcedefinitions"]) == set(READ_CRDS)
+    (container,) = one("Deployment", GATEWAY)["spec"]["template"]["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [settings.admin_port]
+    assert container["args"] == ["gateway"]
 
 
 def test_secrets_and_config_maps_are_read_by_name_only() -> None:

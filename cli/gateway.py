@@ -1,0 +1,18 @@
+"""`token-meter gateway`: the controller."""
+
+import argparse
+
+from gateway.server import main
+from gateway.settings import described
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """It takes no options: its environment configures it."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    lines = [f"  {name}\n      {text} (default: {default})" for name, default, text in described()]
+    parser.epilog = "\n".join(["Settings are environment variables; KUBECONFIG outside a pod:", "", *lines])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it until SIGTERM."""
+    return main()

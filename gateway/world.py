@@ -1,0 +1,253 @@
+"""What the controller knows of the cluster, kept current by watches, and which keys a change concerns."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from certs.api import Object
+from certs.watch import Key as ObjectKey
+from certs.watch import Watch
+from gateway import cases
+from gateway.cases import Case, Cluster, Key, Standing
+from gateway.client import Client
+from gateway.facts import GATEWAY_API_GROUP, Capabilities
+from gateway.names import label
+from gateway.notices import Notice
+from gateway.objects.metadata import MANAGED_BY
+from gateway.objects.route import MODEL_HEADER
+from gateway.owned import Owned, Owner, owner_of
+from gateway.resources import PLURALS, api_version, collection
+from isvc import INJECTION_LABEL, GatewayRef, InferenceService, InvalidAnnotation
+from isvc.annotations import ANNOTATIONS
+
+_LOG = logging.getLogger(__name__)
+_GATHER = 0.02
+"""Changes come in swarms: so long are they gathered, in seconds."""
+_SHARED = ("BackendTrafficPolicy", "ClientTrafficPolicy")
+"""Kinds of which those of others count too."""
+_OURS = {"labelSelector": ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())}
+_KSERVE = "/apis/serving.kserve.io"
+_GATEWAY_API = f"/apis/{GATEWAY_API_GROUP}/v1"
+
+
+class World:
+    """Runs the watches; `cases`, `owned` and `foreign` are what they add up to.
+
+    `enqueue` gets whom a change concerns.
+    """
+
+    def __init__(
+        self,
+        api: Client,
+        capabilities: Capabilities,
+        *,
+        namespace: str,
+        config_map: str,
+        enqueue: Callable[[Owner], None],
+    ) -> None:
+        self.capabilities = capabilities
+        self.cases: dict[Key, Case] = {}
+        self.owned = Owned()
+        self._config_map = (config_map, namespace)
+        self._enqueue = enqueue
+        self._changed = asyncio.Event()
+        self._dirty: set[str] = set()
+        self._seen: dict[str, dict[ObjectKey, Object]] = {}
+        self._read: dict[Key, tuple[str, InferenceService | Notice]] = {}
+        named = {"fieldSelector": f"metadata.name={config_map}"}
+        self._watches = {
+            name: self._watch(api, name, path, selector)
+            for name, path, selector in (
+                ("InferenceService", f"{_KSERVE}/v1beta1/inferenceservices", None),
+                ("Namespace", "/api/v1/namespaces", {"labelSelector": INJECTION_LABEL}),
+                ("Gateway", f"{_GATEWAY_API}/gateways", None),
+                ("GatewayClass", f"{_GATEWAY_API}/gatewayclasses", None),
+                ("ServingRuntime", f"{_KSERVE}/v1alpha1/servingruntimes", None),
+                ("ClusterServingRuntime", f"{_KSERVE}/v1alpha1/clusterservingruntimes", None),
+                ("ConfigMap", f"/api/v1/namespaces/{namespace}/configmaps", named),
+            )
+        }
+        self._own = {
+            kind: self._watch(
+                api,
+                kind,
+                collection(kind, api_version(kind, capabilities)),
+                None if kind in _SHARED else _OURS,
+            )
+            for kind in PLURALS
+        }
+
+    def _watch(self, api: Client, name: str, path: str, selector: Mapping[str, str] | None) -> Watch:
+        def changed() -> None:
+            self._dirty.add(name)
+            self._changed.set()
+
+        return Watch(api, path, selector=selector, trim=trim(name), changed=changed)
+
+    def __iter__(self) -> Iterator[Watch]:
+        yield from self._watches.values()
+        yield from self._own.values()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it can be told who is there: nothing is taken away because a CRD is not served for a while."""
+        return all(self._watches[name].served for name in ("InferenceService", "Namespace", "Gateway"))
+
+    def foreign(self, kind: str) -> list[Object]:
+        """The policies of that kind that are not ours."""
+        return [obj for obj in self._own[kind] if owner_of(obj) is None]
+
+    def standing(self, key: Key) -> Standing | None:
+        """Its route, where it has one."""
+        routes = [obj for obj in self.owned.of(key).values() if obj["kind"] == "AIGatewayRoute"]
+        parents = [ref for obj in routes for ref in (obj.get("spec") or {}).get("parentRefs") or ()]
+        if not parents:
+            return None
+        gateway = GatewayRef(
+            parents[0].get("namespace") or routes[0]["metadata"]["namespace"], parents[0].get("name") or ""
+        )
+        return Standing(gateway, tuple(name for obj in routes for name in _asked_for(obj)))
+
+    def serves(self, gateway: GatewayRef) -> GatewayRef | None:
+        """The Gateway of that name, which a label may have cut, where anybody has a route to it."""
+        for owner in self.owned:
+            if isinstance(owner, Key) and (route := self.standing(owner)):
+                ref = route.gateway
+                if GatewayRef(ref.namespace, label(ref.name)) == gateway:
+                    return ref
+        return None
+
+    async def follow(self) -> None:
+        """Turn changes into keys, once everything has been read a first time; until cancelled."""
+        await asyncio.gather(*(watch.synced.wait() for watch in self))
+        while True:
+            self._changed.clear()
+            dirty, self._dirty = self._dirty, set()
+            self._take(dirty)
+            await self._changed.wait()
+            await asyncio.sleep(_GATHER)
+
+    def resync(self) -> None:
+        """Take everything as the watches have it, and look at every key again."""
+        self.owned.clear()
+        for kind in PLURALS:
+            self._seen.pop(kind, None)
+        self._take({*self._watches, *self._own})
+        self._enqueue_all()
+
+    def gateways(self) -> set[GatewayRef]:
+        """Those in use, and those that we have a policy for; names as a label has them."""
+        chosen = {ref for case in self.cases.values() if (ref := case.choice.gateway)}
+        found = {GatewayRef(ref.namespace, label(ref.name)) for ref in chosen}
+        return found | {owner for owner in self.owned if isinstance(owner, GatewayRef)}
+
+    def _enqueue_all(self) -> None:
+        for owner in {*self.cases, *self.owned, *self.gateways()}:
+            self._enqueue(owner)
+
+    def _take(self, dirty: set[str]) -> None:
+        for kind in PLURALS:
+            if kind in dirty:
+                self._take_own(kind)
+        if dirty & self._watches.keys() and self.whole:
+            if dirty & {"ServingRuntime", "ClusterServingRuntime"}:
+                self._read.clear()
+            self._take_cases()
+
+    def _take_own(self, kind: str) -> None:
+        before, after = self._seen.get(kind, {}), {_key(obj): obj for obj in self._own[kind]}
+        self._seen[kind] = after
+        for key in {**before, **after}:
+            old, new = before.get(key), after.get(key)
+            if old and new and _version(old) == _version(new):
+                continue
+            if old and (owner := owner_of(old)) and not (new and _same(old, new)):
+                self.owned.drop(owner, old)
+                self._enqueue(owner)
+            if new and (owner := owner_of(new)):
+                self.owned.put(owner, new)
+                self._enqueue(owner)
+            if any(obj and owner_of(obj) is None for obj in (old, new)):
+                # Another's policy, which any of ours may have to give way to.
+                self._enqueue_all()
+
+    def _take_cases(self) -> None:
+        former = self.cases
+        services = list(self._watches["InferenceService"])
+        self._read = {cases.key_of(obj): self._read_again(obj) for obj in services}
+        standing = {key: route for key in self._read if (route := self.standing(key))}
+        read = ((obj, self._read[cases.key_of(obj)][1]) for obj in services)
+        self.cases = cases.cases(read, self._cluster(), standing)
+        for key in {**former, **self.cases}:
+            if former.get(key) != self.cases.get(key):
+                self._enqueue(key)
+
+    def _read_again(self, obj: Object) -> tuple[str, InferenceService | Notice]:
+        known = self._read.get(cases.key_of(obj))
+        return (
+            known
+            if known and known[0] == _version(obj)
+            else (_version(obj), cases.read(obj, self._runtimes()))
+        )
+
+    def _runtimes(self) -> list[Object] | None:
+        watches = [self._watches["ServingRuntime"], self._watches["ClusterServingRuntime"]]
+        return [obj for watch in watches for obj in watch] if any(one.served for one in watches) else None
+
+    def _cluster(self) -> Cluster:
+        config = self._watches["ConfigMap"].get(*self._config_map) or {}
+        return Cluster(
+            namespaces={obj["metadata"]["name"]: obj for obj in self._watches["Namespace"]},
+            gateways=list(self._watches["Gateway"]),
+            classes=list(self._watches["GatewayClass"]),
+            defaults=_defaults(config.get("data") or {}),
+        )
+
+
+def _asked_for(route: Mapping[str, Any]) -> Iterator[str]:
+    for rule in (route.get("spec") or {}).get("rules") or ():
+        for match in rule.get("matches") or ():
+            for header in match.get("headers") or ():
+                if header.get("name") == MODEL_HEADER:
+                    yield str(header.get("value"))
+
+
+def _defaults(data: Mapping[str, Any]) -> dict[str, str]:
+    """The defaults that are allowed; the others are the operator's fault, which no user's object pays for."""
+    good = {}
+    for name, text in data.items():
+        annotation = ANNOTATIONS.get(name)
+        if annotation is None or not annotation.cluster:
+            continue
+        try:
+            annotation.value(str(text), "ConfigMap")
+        except InvalidAnnotation as error:
+            _LOG.error("a setting is ignored: %s", error)
+        else:
+            good[name] = str(text)
+    return good
+
+
+def trim(kind: str) -> Callable[[Object], Object]:
+    """Lists leave out the kind of their items; of managedFields only who has written how."""
+
+    def trimmed(obj: Object) -> Object:
+        metadata = dict(obj.get("metadata") or {})
+        fields = metadata.pop("managedFields", None) or ()
+        metadata["managers"] = sorted({(str(f.get("manager")), str(f.get("operation"))) for f in fields})
+        return {**obj, "kind": kind, "metadata": metadata}
+
+    return trimmed
+
+
+def _key(obj: Object) -> ObjectKey:
+    return obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
+
+
+def _same(old: Object, new: Object) -> bool:
+    return owner_of(old) == owner_of(new) and bool(old["metadata"].get("uid") == new["metadata"].get("uid"))
+
+
+def _version(obj: Object) -> str:
+    return str(obj["metadata"].get("resourceVersion"))
