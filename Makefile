@@ -18,13 +18,14 @@ e2e-cluster: $(VENV)/.ready ## a real API server with everything installed, to u
 	@$(BIN)/python -m tests.cluster $(ARGS)
 
 test: check parts ## the checks and every test
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
-check: $(VENV)/.ready ## ruff, mypy strict, import rules
+check: $(VENV)/.ready ## ruff, mypy strict, import rules, the Dockerfile
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
 
 bench: $(VENV)/.ready ## CPU, latency and memory beside Envoy, as ratios of one run
 	@$(BIN)/python -m benchmarks $(ARGS)

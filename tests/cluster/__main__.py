@@ -34,7 +34,9 @@ def main() -> int:
     if not crds.FOLDER.is_dir():
         print("e2e-cluster: no CRDs: set TOKEN_METER_CRDS to the folder that holds them", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell that starts this in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="token-meter-cluster-") as folder:
             _run(Path(folder))

@@ -1,18 +1,17 @@
 """Envoy Gateway's own controller on the control plane, and the rate limit service that it configures.
 
 It runs beside the cluster, as its administrator, in a root folder of its own: it looks for its certificates in
-/certs and nowhere else. Some of its ports are fixed too, and it takes them on all addresses: one at a time on a
-machine. What it makes for Envoy is stored and never runs.
+/certs and nowhere else, and in a network namespace of its own: some of its ports are fixed, and it takes them on all
+addresses. What it makes for Envoy is stored and never runs.
 """
 
 import base64
-import fcntl
 import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +21,7 @@ import parts
 from demo import ratelimit
 from demo.processes import DemoError, Processes, free_ports, listening
 from demo.stack import answers
+from tests.cluster import network_namespace
 from tests.cluster.client import Client
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import eventually
@@ -31,19 +31,13 @@ CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NEEDED = ("clienttrafficpolicies", "httproutefilters")
 """Those of its CRDs that the product's objects and AI Gateway's need; without the others it goes on."""
-HEALTH, LIMITS, FIXED_PORTS = 8081, 18001, (8081, 18000, 18001)
+HEALTH, LIMITS = 8081, 18001
 SECONDS = 60.0
-LOCK = Path(tempfile.gettempdir()) / "token-meter-envoy-gateway.lock"
 
 
 def unavailable() -> str | None:
     """Why it cannot run on this machine; None where it can."""
-    program = shutil.which("true")
-    if program and shutil.which("unshare"):
-        trial = subprocess.run([*_apart(Path("/")), program], check=False, capture_output=True)
-        if trial.returncode == 0:
-            return None
-    return "Envoy Gateway needs a root folder of its own: `unshare --root`, and user namespaces for who is not root"
+    return network_namespace.unavailable()
 
 
 class EnvoyGateway:
@@ -55,16 +49,12 @@ class EnvoyGateway:
         self._root = plane.folder / "envoy-gateway"
         self._limits = Processes(plane.folder)
         self._gateway = Processes(plane.folder)
-        self._admin_port, self._valkey_port, *self._limits_ports = free_ports(5)
+        self._admin_port, self._health_port, self._xds_port, self._valkey_port, *self._limits_ports = (
+            free_ports(7)
+        )
 
     def __enter__(self) -> Self:
-        self._lock = LOCK.open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            if held := [port for port in FIXED_PORTS if listening(port)]:
-                raise DemoError(
-                    f"Envoy Gateway needs port {held[0]}, which is taken\nTo do: end what holds it"
-                )
             self._install()
             self.start(rate_limit=True)
             self._start_limits()
@@ -76,7 +66,6 @@ class EnvoyGateway:
     def __exit__(self, *_: object) -> None:
         self._gateway.stop()
         self._limits.stop()
-        self._lock.close()
 
     def start(self, *, rate_limit: bool) -> None:
         """Start it, or end it and start it anew, with or without a rate limit backend.
@@ -86,11 +75,23 @@ class EnvoyGateway:
         self._gateway.stop()
         self._gateway = Processes(self._plane.folder)
         self._configure(rate_limit=rate_limit)
-        command = [*_apart(self._root), "/envoy-gateway", "server", "--config-path=/config.yaml"]
-        env = {"KUBECONFIG": "/kubeconfig", "HOME": "/"}
-        child = self._gateway.start("envoy-gateway", command, env)
-        ready = HEALTH, "/readyz"
-        self._gateway.wait(child, lambda: answers(*ready) and listening(LIMITS) is rate_limit, SECONDS)
+        child = network_namespace.start(
+            self._gateway,
+            "envoy-gateway",
+            [
+                "unshare",
+                f"--root={self._root}",
+                "--",
+                "/envoy-gateway",
+                "server",
+                "--config-path=/config.yaml",
+            ],
+            {"KUBECONFIG": "/kubeconfig", "HOME": "/", "PATH": os.environ["PATH"]},
+            ports={self._health_port: HEALTH, self._xds_port: LIMITS},
+            calls=int(self._plane.url.rpartition(":")[2]),
+        )
+        ready = self._health_port, "/readyz"
+        self._gateway.wait(child, lambda: answers(*ready) and _open(self._xds_port) is rate_limit, SECONDS)
 
     def _configure(self, *, rate_limit: bool) -> None:
         config: dict[str, Any] = {
@@ -177,7 +178,7 @@ class EnvoyGateway:
         certs = self._root / "limits"
         env = ratelimit.environment(str(self._root), self._valkey_port, *self._limits_ports) | {
             "CONFIG_TYPE": "GRPC_XDS_SOTW",
-            "CONFIG_GRPC_XDS_SERVER_URL": f"127.0.0.1:{LIMITS}",
+            "CONFIG_GRPC_XDS_SERVER_URL": f"127.0.0.1:{self._xds_port}",
             "CONFIG_GRPC_XDS_NODE_ID": "envoy-ratelimit",
             "CONFIG_GRPC_XDS_SERVER_USE_TLS": "true",
             "CONFIG_GRPC_XDS_CLIENT_TLS_CERT": str(certs / "tls.crt"),
@@ -194,6 +195,12 @@ def _served(client: Client, plural: str) -> bool:
     return client.request("GET", f"/apis/gateway.envoyproxy.io/v1alpha1/{plural}?limit=1").status == 200
 
 
-def _apart(root: Path) -> list[str]:
-    """The command that gives a program another root folder; root needs no user namespace for it."""
-    return ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), f"--root={root}", "--"]
+def _open(port: int) -> bool:
+    """Whether somebody listens behind a forwarder, which itself always does: it closes what it cannot lead on."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.3) as connection:
+            return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False

@@ -52,8 +52,7 @@ class KnativeWebhook:
             "knative-webhook",
             [parts.path("knative")],
             variables,
-            port=port,
-            inner_port=INNER_PORT,
+            ports={port: INNER_PORT},
             calls=int(self._plane.url.rpartition(":")[2]),
         )
         eventually(lambda: self.refusal({"containers": [{"image": "example/one"}]}) is None)

@@ -1,7 +1,7 @@
 """A program that listens on all addresses, in a network namespace of its own: there it has nothing but a loopback.
 
-Two unix sockets lead through, for these cross network namespaces: one from a port of 127.0.0.1 outside to the program's
-port, one from the same port inside as outside to what the program calls. Run as a module, this is either end of it:
+Unix sockets lead through, for these cross network namespaces: from ports of 127.0.0.1 outside to the program's
+ports, and from the same port inside as outside to what the program calls. Run as a module, this is either end of it:
 `ROUTE... [-- PROGRAM]`, where a route is `LISTEN=CONNECT` and each end a port or the path of a socket.
 """
 
@@ -41,20 +41,25 @@ def start(
     command: Sequence[str | Path],
     env: Mapping[str, str],
     *,
-    port: int,
-    inner_port: int,
+    ports: Mapping[int, int],
     calls: int,
 ) -> Child:
-    """Start a program that listens on `inner_port` and calls 127.0.0.1:`calls`; it is reached by 127.0.0.1:`port`.
+    """Start a program that calls 127.0.0.1:`calls`; its ports are the values of `ports`, and the keys
+    those of 127.0.0.1 that lead to them.
 
     The sockets are in the folder of `processes`, which is the current one of all of them. The program ends with the
     returned child, also when that is killed.
     """
     ours = {"PATH": env["PATH"], "PYTHONPATH": str(REPOSITORY)}
-    inward, outward = f"{name}.in", f"{name}.out"
+    inward = {port: f"{name}.{inner}.in" for port, inner in ports.items()}
+    outward = f"{name}.out"
     ends = python("tests.cluster.network_namespace")
-    processes.start(f"{name}-forwarder", [*ends, f"{port}={inward}", f"{outward}={calls}"], ours)
-    routes = [f"{inward}={inner_port}", f"{calls}={outward}"]
+    processes.start(
+        f"{name}-forwarder",
+        [*ends, *(f"{port}={way}" for port, way in inward.items()), f"{outward}={calls}"],
+        ours,
+    )
+    routes = [*(f"{way}={ports[port]}" for port, way in inward.items()), f"{calls}={outward}"]
     inside = [*UNSHARE, *ends, *routes, "--", "setpriv", "--pdeathsig", "KILL", "--", *command]
     return processes.start(name, inside, {**env, **ours})
 

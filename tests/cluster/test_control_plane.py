@@ -51,7 +51,11 @@ def test_the_one_to_use_by_hand_says_how_works_and_leaves_nothing(tmp_path: Path
     command = [sys.executable, "-m", "tests.cluster"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = "".join(iter(process.stdout.readline, "Ctrl-C ends it and removes it all.\n"))
+        said = ""
+        while not said.endswith("Ctrl-C ends it and removes it all.\n"):
+            line = process.stdout.readline()
+            assert line, f"it ended by itself:\n{said}"
+            said += line
         commands = "\n".join(line.strip() for line in said.splitlines() if line.startswith("  "))
         shell = f"shopt -s expand_aliases\nset -e\n{commands}"
         shown = subprocess.run(
@@ -59,6 +63,7 @@ def test_the_one_to_use_by_hand_says_how_works_and_leaves_nothing(tmp_path: Path
         )
         alive = living_in(tmp_path)
         process.send_signal(signal.SIGINT)
+        process.wait(120)
     assert process.returncode == 0
     assert "name: token-meter" in shown.stdout, shown.stderr
     assert any("kube-apiserver" in line for line in alive)
