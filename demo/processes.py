@@ -122,7 +122,7 @@ def running(folder: Path) -> Iterator[Processes]:
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, below those that the kernel gives to outgoing connections."""
     found: list[int] = []
-    candidates = random.sample(range(20000, 32000), 2000)
+    candidates = random.SystemRandom().sample(range(20000, 32000), 2000)
     for port in candidates:
         if len(found) == count:
             return found

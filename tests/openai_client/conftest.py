@@ -13,7 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import parts
-from tests.sidecar.process import Sidecar, eventually, free_port
+from demo.processes import free_ports
+from tests.sidecar.process import Sidecar, eventually
 from tests.sidecar.upstream import Upstream
 
 MODEL = "gemma3-270m"
@@ -61,7 +62,7 @@ class ModelServer:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
     parts.require("model", "xllamacpp")
-    port = free_port()
+    (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("model") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from demo.processes import free_ports
 from tests.sidecar.client import Client
 from tests.sidecar.upstream import BOUND, PROBE
 
@@ -31,19 +32,11 @@ def eventually(look: Callable[[], _Found], what: str, bound: float = BOUND) -> _
     return found
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Sidecar:
     """A running sidecar. `settings` are TOKEN_METER_ variables without their prefix, in lower case."""
 
     def __init__(self, upstream_port: int, output: Path, *, wait: bool = True, **settings: object) -> None:
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = free_ports(2)
         given = {
             "host": "127.0.0.1",
             "port": self.port,

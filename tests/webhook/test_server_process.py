@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from certs.authority import CONFIGURATIONS
+from demo.processes import free_ports
 from tests.certs.api_server import ApiServer, running, until
 from tests.webhook.reviews import review, service
 from webhook.settings import PREFIX
@@ -25,18 +26,11 @@ SECRET = "/api/v1/namespaces/token-meter-system/secrets/token-meter-ca"
 NAME = "token-meter-webhook.token-meter-system.svc"
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 class Process:
     """A started webhook, its ports, and what it has written."""
 
     def __init__(self, folder: Path, url: str, **settings: str) -> None:
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = free_ports(2)
         self.log = folder / "webhook.log"
         self._kubeconfig = folder / "kubeconfig"
         self._kubeconfig.write_text(json.dumps(kubeconfig(url)))
@@ -150,7 +144,7 @@ async def test_a_wrong_setting_ends_it_with_a_message(tmp_path: Path) -> None:
 
 
 async def test_it_waits_for_an_api_server_that_is_not_there_yet(tmp_path: Path) -> None:
-    webhook = Process(tmp_path, f"http://127.0.0.1:{free_port()}", DRAIN_SECONDS="0")
+    webhook = Process(tmp_path, f"http://127.0.0.1:{free_ports(1)[0]}", DRAIN_SECONDS="0")
     async with webhook.started() as process, aiohttp.ClientSession() as plain:
         await until(lambda: "cannot follow" in webhook.log.read_text())
         async with plain.get(f"http://127.0.0.1:{webhook.admin_port}/healthz") as response:
