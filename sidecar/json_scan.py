@@ -75,10 +75,6 @@ class Scanner:
             position = _STEPS[self._state](self, data, position)
         self._offset += size
 
-    def first(self, name: str) -> Member | None:
-        """The member of this name, or None."""
-        return next((member for member in self.members if member.name == name), None)
-
     # Each step takes the data and a position, and returns the next position.
 
     def _start(self, data: bytes, position: int) -> int:

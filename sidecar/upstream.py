@@ -24,7 +24,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.reused = False
         self.idle_since = 0.0
-        self.on_close: asyncio.Future[None] = loop.create_future()
         self._reset()
         self._parser = httptools.HttpResponseParser(self)
         self._can_write = True
@@ -206,8 +205,6 @@ class UpstreamConnection(asyncio.Protocol):
                 self._error or UpstreamLost("the model server closed the connection")
             )
         self.transport = None
-        if not self.on_close.done():
-            self.on_close.set_result(None)
 
     def pause_writing(self) -> None:
         self._can_write = False
