@@ -1,6 +1,0 @@
-"""Property tests judge results, never how long they take."""
-
-from hypothesis import settings
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
