@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo e2e-cluster test check bench parts requirements golden clean
+.PHONY: help demo e2e-cluster e2e-kind test check bench parts requirements golden clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: $(VENV)/.ready ## the guide's InferenceService, metered end to end (ARGS=-
 
 e2e-cluster: $(VENV)/.ready ## a real API server with everything installed, to use by hand until Ctrl-C
 	@$(BIN)/python -m tests.cluster $(ARGS)
+
+e2e-kind: $(VENV)/.ready ## the whole flow in a kind cluster; needs Docker, kind, helm and internet (ARGS=--keep)
+	@$(BIN)/python -m tests.e2e $(ARGS)
 
 test: check parts ## the checks and every test
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)

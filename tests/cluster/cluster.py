@@ -4,7 +4,8 @@ import functools
 import json
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,6 +56,21 @@ class Cluster(ABC):
         """The stored object; raises KubectlError where there is none."""
         where = (f"--namespace={namespace}",) if namespace else ()
         return json.loads(self.kubectl("get", kind, name, "-o=json", "--show-managed-fields", *where))
+
+    @contextmanager
+    def forward(self, namespace: str, target: str, port: int, to: int) -> Iterator["subprocess.Popen[bytes]"]:
+        """`kubectl port-forward` from a port of 127.0.0.1 while the block lasts; it may not listen at once."""
+        head = [
+            str(_kubectl()),
+            f"--kubeconfig={self.kubeconfig}",
+            f"--namespace={namespace}",
+            "port-forward",
+        ]
+        with subprocess.Popen([*head, target, f"{port}:{to}"], stdout=subprocess.DEVNULL) as child:
+            try:
+                yield child
+            finally:
+                child.terminate()
 
     def apply(self, objects: Iterable[Object], *arguments: str) -> str:
         """`kubectl apply` of objects from memory."""
