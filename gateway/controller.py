@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 from certs.api import FAILED, ApiError
 from certs.watch import Watch
+from gateway.cases import Case, Key, Stage
 from gateway.client import Client
 from gateway.events import Events
 from gateway.facts import Capabilities, UnsupportedAPI
@@ -45,13 +46,11 @@ class Controller:
         """InferenceServices by stage."""
         if self._world is None:
             return {}
-        owned = self._world.owned
-        return Counter(
-            "unreadable"
-            if case.problem
-            else case.stage(routed=any(kind == "AIGatewayRoute" for kind, _, _ in owned.of(key)))
-            for key, case in self._world.cases.items()
-        )
+        return Counter(_stage(key, case, self._world) for key, case in self._world.cases.items())
+
+    def objects(self) -> dict[tuple[str, str], int]:
+        """Objects by kind and by whether they are accepted."""
+        return Counter(self._world.states()) if self._world else {}
 
     async def run(self) -> None:
         """Follow the installed APIs; all the rest begins anew when they change."""
@@ -147,6 +146,13 @@ def _capabilities(crds: list[Watch], *, quiet: bool = False) -> Capabilities | N
         if not quiet:
             _LOG.warning("nothing is made yet: %s", error)
         return None
+
+
+def _stage(key: Key, case: Case, world: World) -> str:
+    if case.problem:
+        return "unreadable"
+    stage = case.stage(routed=any(kind == "AIGatewayRoute" for kind, _, _ in world.owned.of(key)))
+    return "ready" if stage is Stage.ROUTED and world.ready(key) else stage
 
 
 async def _set(event: asyncio.Event) -> None:

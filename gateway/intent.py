@@ -1,17 +1,20 @@
 """What is to stand for one InferenceService now, and what is to be said. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway import buffers, names
 from gateway.cases import Case, Stage
 from gateway.difference import stamped
 from gateway.facts import Capabilities, Facts
+from gateway.listeners import selected
 from gateway.notices import Notice, Reason
 from gateway.objects.metadata import Object
+from gateway.objects.probe import rate_limit_probe
 from gateway.objects.traffic import client_traffic_policy
 from gateway.plan import plan
-from isvc import GatewayRef
+from isvc import GatewayRef, InferenceService, Mode
 
 Id = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -55,25 +58,53 @@ def intent(
     )
     result = plan(service, case.settings, facts)
     if stage is Stage.EARLY:
-        return Intent(tuple(map(stamped, result.early)), case.choice.notices)
-    routes = [id_of(obj)[1:] for obj in result.objects if obj["kind"] == "AIGatewayRoute"]
+        notices = (*case.choice.notices, *_too_long(service))
+        return Intent(tuple(map(stamped, result.early)), notices)
+    # AI Gateway's HTTPRoutes have its routes' names and labels.
+    routes = [obj["metadata"] for obj in result.objects if obj["kind"] == "AIGatewayRoute"]
     others = list(policies)
-    if any(targets(one, "HTTPRoute", namespace, name) for one in others for namespace, name in routes):
+    if any(targets(one, "HTTPRoute", route, whole=True) for one in others for route in routes):
         result = plan(service, case.settings, replace(facts, own_traffic_policy=True))
     return Intent(tuple(map(stamped, result.objects)), (*case.choice.notices, *result.notices))
 
 
-def of_gateway(gateway: GatewayRef, policies: Iterable[Mapping[str, Any]]) -> tuple[Object, ...]:
-    """What is to stand for a Gateway in use; `policies` are the client policies of others."""
-    if any(targets(one, "Gateway", gateway.namespace, gateway.name) for one in policies):
-        return ()
-    return (stamped(client_traffic_policy(gateway)),)
+def of_gateway(
+    gateway: Mapping[str, Any], policies: Iterable[Mapping[str, Any]], *, probed: bool
+) -> tuple[Object, ...]:
+    """What is to stand for a Gateway in use, whose metadata is given; `policies` are the client policies of others."""
+    ref = GatewayRef(gateway["namespace"], gateway["name"])
+    taken = any(targets(one, "Gateway", gateway, whole=True) for one in policies)
+    policy = () if taken else (client_traffic_policy(ref),)
+    return tuple(map(stamped, (*policy, *(rate_limit_probe(ref) if probed else ()))))
 
 
-def targets(policy: Mapping[str, Any], kind: str, namespace: str, name: str) -> bool:
-    """Whether a policy is attached to that object, which is always of its own namespace."""
+def buffer_notices(gateway: Mapping[str, Any], policies: Iterable[Mapping[str, Any]]) -> tuple[Notice, ...]:
+    """What is to be said of the client policies of others on a Gateway, whose metadata is given."""
+    return tuple(buffers.too_small(one for one in policies if targets(one, "Gateway", gateway, whole=False)))
+
+
+def targets(policy: Mapping[str, Any], kind: str, metadata: Mapping[str, Any], *, whole: bool) -> bool:
+    """Whether a policy is attached to the object with this metadata, by name or by its labels.
+
+    `whole`: to all of it. One on a single listener or rule (sectionName) stands beside one on the whole. A selector
+    that reaches into other namespaces is not followed.
+    """
+    if policy["metadata"]["namespace"] != metadata["namespace"]:
+        return False
     spec = policy.get("spec") or {}
     refs = [*(spec.get("targetRefs") or ()), *([spec["targetRef"]] if spec.get("targetRef") else ())]
-    return policy["metadata"]["namespace"] == namespace and any(
-        (ref.get("kind"), ref.get("name")) == (kind, name) for ref in refs
+    return any(
+        (ref.get("kind"), ref.get("name")) == (kind, metadata["name"])
+        and not (whole and ref.get("sectionName"))
+        for ref in refs
+    ) or any(
+        selector.get("kind") == kind and selected(selector, metadata.get("labels") or {})
+        for selector in spec.get("targetSelectors") or ()
     )
+
+
+def _too_long(service: InferenceService) -> Iterator[Notice]:
+    """KServe 0.20 puts `isvc.<predictor's name>` on pods as a label; the API server refuses a longer one."""
+    value = f"isvc.{names.predictor_service(service.name, service.predictor_name)}"
+    if service.mode is Mode.STANDARD and len(value) > names.LABEL_LIMIT:
+        yield Notice(Reason.NAME_TOO_LONG, value)

@@ -34,12 +34,12 @@ def _admits(listener: Object, own: str, namespace: str, labels: Mapping[str, str
         case "Same":
             return own == namespace
         case "Selector":
-            return _selected(namespaces.get("selector") or {}, labels)
+            return selected(namespaces.get("selector") or {}, labels)
         case _:
             return False
 
 
-def _selected(selector: Object, labels: Mapping[str, str]) -> bool:
+def selected(selector: Object, labels: Mapping[str, str]) -> bool:
     """A label selector; an empty one selects everything."""
     exact = all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
     return exact and all(_holds(e, labels) for e in selector.get("matchExpressions") or ())

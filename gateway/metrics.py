@@ -40,8 +40,14 @@ class Metrics:
         )
         self._services = Gauge(
             "token_meter_gateway_inferenceservices",
-            "InferenceServices by how far their objects go (nothing, early, routed) or unreadable.",
+            "InferenceServices by how far their objects go (nothing, early, routed, ready) or unreadable.",
             ["stage"],
+            registry=self._registry,
+        )
+        self._objects = Gauge(
+            "token_meter_gateway_objects",
+            "Gateway objects by kind and by what AI Gateway and Envoy Gateway say (accepted, refused, pending).",
+            ["kind", "state"],
             registry=self._registry,
         )
         self._failing = Gauge(
@@ -60,7 +66,13 @@ class Metrics:
         self._errors.labels(reason).inc()
 
     def render(
-        self, *, leading: bool, failing: int, writes: Mapping[str, int], services: Mapping[str, int]
+        self,
+        *,
+        leading: bool,
+        failing: int,
+        writes: Mapping[str, int],
+        services: Mapping[str, int],
+        objects: Mapping[tuple[str, str], int],
     ) -> bytes:
         """The text of /metrics."""
         self._leading.set(leading)
@@ -70,4 +82,7 @@ class Metrics:
         self._services.clear()
         for stage, count in services.items():
             self._services.labels(stage).set(count)
+        self._objects.clear()
+        for (kind, state), count in objects.items():
+            self._objects.labels(kind, state).set(count)
         return generate_latest(self._registry)

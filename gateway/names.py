@@ -48,6 +48,11 @@ def client_policy(gateway: GatewayRef) -> str:
     return fit(f"token-meter-{gateway.name}")
 
 
+def probe(gateway: GatewayRef) -> str:
+    """Route and policy beside a Gateway that ask for a rate limit backend; no InferenceService begins with a digit."""
+    return fit(f"token-meter-{gateway.name}.0-probe", ROUTE_LIMIT)
+
+
 def label(value: str) -> str:
     """As a label's value, which is shorter than a name may be."""
     return fit(value, LABEL_LIMIT)

@@ -13,6 +13,16 @@ class Reason(StrEnum):
     KEY_PLACEHOLDER = "KeyPlaceholder"
     TLS_NOT_RENDERED = "TLSNotRendered"
     GATEWAY_OBJECTS_APPLIED = "GatewayObjectsApplied"
+    GATEWAY_READY = "GatewayReady"
+    ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
+    NOT_ALLOWED_BY_LISTENERS = "NotAllowedByListeners"
+    REF_NOT_PERMITTED = "RefNotPermitted"
+    POLICY_NOT_ACCEPTED = "PolicyNotAccepted"
+    POLICY_CONFLICTED = "PolicyConflicted"
+    POLICY_OVERRIDDEN = "PolicyOverridden"
+    BACKEND_NOT_ACCEPTED = "BackendNotAccepted"
+    BUFFER_TOO_SMALL = "BufferTooSmall"
+    NAME_TOO_LONG = "NameTooLong"
     NO_GATEWAY = "NoGateway"
     SEVERAL_GATEWAYS = "SeveralGateways"
     NOT_INJECTED = "NotInjected"
@@ -27,7 +37,11 @@ class Reason(StrEnum):
     @property
     def warning(self) -> bool:
         """Whether somebody has something to do."""
-        return self not in (Reason.GATEWAY_OBJECTS_APPLIED, Reason.TRANSFORMER_NEEDS_OPEN)
+        return self not in (
+            Reason.GATEWAY_OBJECTS_APPLIED,
+            Reason.GATEWAY_READY,
+            Reason.TRANSFORMER_NEEDS_OPEN,
+        )
 
 
 _SENTENCES = {
@@ -42,6 +56,24 @@ _SENTENCES = {
     Reason.TLS_NOT_RENDERED: "tls is not carried out yet, the gateway speaks plain HTTP to the sidecar;"
     ' remove the annotation token-meter.dev/tls or set it to "false"',
     Reason.GATEWAY_OBJECTS_APPLIED: "the objects that put it behind the Gateway are applied",
+    Reason.GATEWAY_READY: "AI Gateway and Envoy Gateway have accepted its route and its policies",
+    Reason.ROUTE_NOT_ACCEPTED: "its route is refused, so requests do not reach it; mend what the cause names",
+    Reason.NOT_ALLOWED_BY_LISTENERS: "no listener of the Gateway admits its route, so requests do not reach it;"
+    " set allowedRoutes of one, or name another Gateway by the annotation token-meter.dev/gateway",
+    Reason.REF_NOT_PERMITTED: "its route may not name the backend in another namespace, so requests do not reach it;"
+    " see that nothing changes or deletes the ReferenceGrant beside the model",
+    Reason.POLICY_NOT_ACCEPTED: "a policy of its route is refused, and Envoy Gateway answers 500 where it would apply;"
+    " mend what the cause names",
+    Reason.POLICY_CONFLICTED: "another policy holds the same target, so this one is without effect;"
+    " delete one of the two",
+    Reason.POLICY_OVERRIDDEN: "another policy with a narrower target takes the place of this one, so its limit does not"
+    " apply there; delete that one, or set the limit in it",
+    Reason.BACKEND_NOT_ACCEPTED: "what leads from the Gateway to its pods is refused, so requests do not reach it;"
+    " mend what the cause names (extensionApis.enableBackend of Envoy Gateway for a Backend)",
+    Reason.BUFFER_TOO_SMALL: "a client policy on its Gateway leaves a buffer too small: a long prompt is answered 413,"
+    " a long answer 500",
+    Reason.NAME_TOO_LONG: "Kubernetes labels hold 63 characters, too few for the label that KServe puts on the pods of"
+    " this name; give it a shorter one (48 characters at most in Standard mode)",
     Reason.NO_GATEWAY: "there is no Gateway to serve it; make one whose class is Envoy Gateway's, or name one by the"
     " annotation token-meter.dev/gateway of the InferenceService or its namespace",
     Reason.SEVERAL_GATEWAYS: "several Gateways could serve it; name one by the annotation token-meter.dev/gateway of"

@@ -13,15 +13,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from certs.api import Api, ApiError, Object
-from gateway import resources
+from gateway import resources, verdict
 from gateway.cases import Case, Key, Stage
 from gateway.client import Client
 from gateway.difference import differs
 from gateway.events import Events
-from gateway.intent import Id, id_of, intent, of_gateway
+from gateway.intent import Id, buffer_notices, id_of, intent, of_gateway
+from gateway.names import label
 from gateway.notices import Notice, Reason
 from gateway.owned import Owner
-from gateway.world import World, trim
+from gateway.world import World, generated, trim
 from isvc import GatewayRef, InferenceService
 from isvc.names import KEY_FIELD, api_key_secret
 
@@ -37,7 +38,7 @@ class Conflict(Exception):
 class Reconciler:
     """Brings one owner's objects to what they should be; raises what a request raises, and Conflict."""
 
-    def __init__(self, api: Client, world: World, events: Events, *, rate_limit: bool) -> None:
+    def __init__(self, api: Client, world: World, events: Events, *, rate_limit: str) -> None:
         self._api = api
         self._world = world
         self._events = events
@@ -63,6 +64,10 @@ class Reconciler:
             return False
         if service is None:
             return await self._settle(key, (), live, ())
+        gateway = case.choice.gateway
+        if gateway and any(map(verdict.lacks_rate_limit_backend, live.values())):
+            # The probe comes first: it is what keeps the limit away.
+            await self._gateway(GatewayRef(gateway.namespace, label(gateway.name)))
         stage = case.stage(routed=any(kind == "AIGatewayRoute" for kind, _, _ in live))
         wanted = intent(
             case,
@@ -70,7 +75,7 @@ class Reconciler:
             None if stage is Stage.NOTHING else await self._key(service, live),
             self._world.capabilities,
             self._world.foreign("BackendTrafficPolicy"),
-            rate_limit=self._rate_limit,
+            rate_limit=self._limits(gateway),
         )
         try:
             wrote = await self._settle(key, wanted.objects, live, _kept(case))
@@ -78,21 +83,42 @@ class Reconciler:
             reason = Reason.FIELD_CONFLICT if isinstance(error, Conflict) else Reason.APPLY_FAILED
             await self._events.tell(service, (*wanted.notices, Notice(reason, str(error))))
             raise
-        applied = (Notice(Reason.GATEWAY_OBJECTS_APPLIED, str(case.choice.gateway)),)
-        await self._events.tell(service, wanted.notices + (applied if stage is Stage.ROUTED else ()))
+        found = self._found(key, gateway) if gateway and stage is Stage.ROUTED else ()
+        await self._events.tell(service, wanted.notices + found)
         return wrote
+
+    def _found(self, key: Key, gateway: GatewayRef) -> tuple[Notice, ...]:
+        """What is to be said of one that has its objects: how others have taken them."""
+        ready = (Notice(Reason.GATEWAY_READY, str(gateway)),) if self._world.ready(key) else ()
+        return (
+            Notice(Reason.GATEWAY_OBJECTS_APPLIED, str(gateway)),
+            *buffer_notices(self._world.gateway(gateway), self._world.foreign("ClientTrafficPolicy")),
+            *verdict.refusals(self._world.owned.of(key).values()),
+            *ready,
+        )
+
+    def _limits(self, gateway: GatewayRef | None) -> bool:
+        """Whether limits can be applied behind that Gateway."""
+        if self._rate_limit != "auto":
+            return self._rate_limit == "true"
+        return gateway is None or not self._world.withheld(gateway)
 
     async def _gateway(self, owner: GatewayRef) -> bool:
         """The Gateway's policy stands as long as anybody has a route to it."""
         gateway = self._world.serves(owner)
-        wanted = of_gateway(gateway, self._world.foreign("ClientTrafficPolicy")) if gateway else ()
+        if gateway is None:
+            return await self._settle(owner, (), self._world.owned.of(owner), ())
+        probed = self._rate_limit == "auto" and self._world.unlimited(gateway)
+        policies = self._world.foreign("ClientTrafficPolicy")
+        wanted = of_gateway(self._world.gateway(gateway), policies, probed=probed)
         return await self._settle(owner, wanted, self._world.owned.of(owner), ())
 
     async def _settle(
         self, owner: Owner, wanted: Iterable[Object], live: Mapping[Id, Mapping[str, Any]], kept: Iterable[Id]
     ) -> bool:
         """Apply what differs, then delete what is neither wanted nor kept, the route before what it names."""
-        stays, wrote = set(kept), False
+        stays = {*kept, *(name for name, obj in live.items() if generated(obj))}
+        wrote = False
         for obj in wanted:
             stays.add(id_of(obj))
             former = live.get(id_of(obj))

@@ -14,6 +14,7 @@ PLURALS = {
     "BackendSecurityPolicy": "backendsecuritypolicies",
     "ReferenceGrant": "referencegrants",
     "AIGatewayRoute": "aigatewayroutes",
+    "HTTPRoute": "httproutes",
     "BackendTrafficPolicy": "backendtrafficpolicies",
     "ClientTrafficPolicy": "clienttrafficpolicies",
 }
@@ -30,6 +31,8 @@ def api_version(kind: str, capabilities: Capabilities) -> str:
         return f"{AI_GATEWAY_GROUP}/{capabilities.ai_gateway}"
     if kind == "ReferenceGrant":
         return f"{GATEWAY_API_GROUP}/{capabilities.reference_grant}"
+    if kind == "HTTPRoute":
+        return f"{GATEWAY_API_GROUP}/v1"
     return f"{ENVOY_GATEWAY_GROUP}/v1alpha1"
 
 

@@ -73,6 +73,7 @@ def _admin(api: Client, controller: Controller, elector: Elector, metrics: Metri
             failing=controller.failing,
             writes=api.writes,
             services=controller.services(),
+            objects=controller.objects(),
         )
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 

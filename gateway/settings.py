@@ -5,7 +5,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,9 +30,10 @@ class Settings(BaseModel):
     )
     config_map: str = Field(default="token-meter", description="the ConfigMap with the cluster's defaults")
     lease: str = Field(default="token-meter-gateway", description="the Lease that the leader holds")
-    rate_limit: bool = Field(
-        default=True,
-        description="Envoy Gateway has a rate limit backend; false applies no limits, where it would answer 500",
+    rate_limit: Literal["auto", "true", "false"] = Field(
+        default="auto",
+        description="auto withdraws limits while Envoy Gateway has no rate limit backend and would answer 500;"
+        " true never does, false applies none",
     )
     resync_seconds: Annotated[float, Field(gt=0)] = Field(
         default=300.0, description="how often everything is compared again"

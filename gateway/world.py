@@ -8,7 +8,7 @@ from typing import Any
 from certs.api import Object
 from certs.watch import Key as ObjectKey
 from certs.watch import Watch
-from gateway import cases
+from gateway import cases, verdict
 from gateway.cases import Case, Cluster, Key, Standing
 from gateway.client import Client
 from gateway.facts import GATEWAY_API_GROUP, Capabilities
@@ -98,6 +98,40 @@ class World:
         """The policies of that kind that are not ours."""
         return [obj for obj in self._own[kind] if owner_of(obj) is None]
 
+    def gateway(self, ref: GatewayRef) -> Mapping[str, Any]:
+        """The Gateway's metadata; of one that is not there its name."""
+        found = self._watches["Gateway"].get(ref.name, ref.namespace)
+        return found["metadata"] if found else {"namespace": ref.namespace, "name": ref.name}
+
+    def ready(self, key: Key) -> bool:
+        """Whether all that it needs behind its Gateway is accepted."""
+        return verdict.ready(self.owned.of(key).values())
+
+    def withheld(self, gateway: GatewayRef) -> bool:
+        """Whether limits wait for a rate limit backend: the probe stands and Envoy Gateway has not accepted it."""
+        mine = self.owned.of(GatewayRef(gateway.namespace, label(gateway.name)))
+        return any(
+            verdict.verdict(obj).state is not verdict.State.ACCEPTED
+            for (kind, _, _), obj in mine.items()
+            if kind == "BackendTrafficPolicy"
+        )
+
+    def unlimited(self, gateway: GatewayRef) -> bool:
+        """Whether the probe is needed: limits are withheld already, or are refused for want of a backend."""
+        return self.withheld(gateway) or any(
+            verdict.lacks_rate_limit_backend(obj)
+            for key, case in self.cases.items()
+            if case.choice.gateway == gateway
+            for obj in self.owned.of(key).values()
+        )
+
+    def states(self) -> Iterator[tuple[str, str]]:
+        """Kind and state of each of the controller's objects that others accept or refuse."""
+        for owner in self.owned:
+            for (kind, _, _), obj in self.owned.of(owner).items():
+                if kind in verdict.JUDGED:
+                    yield kind, verdict.verdict(obj).state
+
     def standing(self, key: Key) -> Standing | None:
         """Its route, where it has one."""
         routes = [obj for obj in self.owned.of(key).values() if obj["kind"] == "AIGatewayRoute"]
@@ -168,6 +202,11 @@ class World:
             if new and (owner := owner_of(new)):
                 self.owned.put(owner, new)
                 self._enqueue(owner)
+            if kind == "BackendTrafficPolicy" and any(
+                obj and isinstance(owner_of(obj), GatewayRef) for obj in (old, new)
+            ):
+                # The probe of a Gateway, which says whether those behind it can be limited.
+                self._enqueue_all()
             if any(obj and owner_of(obj) is None for obj in (old, new)):
                 # Another's policy, which any of ours may have to give way to.
                 self._enqueue_all()
@@ -236,9 +275,16 @@ def trim(kind: str) -> Callable[[Object], Object]:
         metadata = dict(obj.get("metadata") or {})
         fields = metadata.pop("managedFields", None) or ()
         metadata["managers"] = sorted({(str(f.get("manager")), str(f.get("operation"))) for f in fields})
-        return {**obj, "kind": kind, "metadata": metadata}
+        kept = {**obj, "kind": kind, "metadata": metadata}
+        return {name: value for name, value in kept.items() if name != "spec" or not generated(kept)}
 
     return trimmed
+
+
+def generated(obj: Mapping[str, Any]) -> bool:
+    """Whether it is an HTTPRoute that AI Gateway has made of a route of ours, with our labels on it."""
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return obj["kind"] == "HTTPRoute" and any(owner.get("kind") == "AIGatewayRoute" for owner in owners)
 
 
 def _key(obj: Object) -> ObjectKey:

@@ -124,13 +124,9 @@ class EnvoyGateway:
 
     def _install(self) -> None:
         client = self._plane.client
-        for file in sorted((self._part.parent / "data" / "generated").glob("*.yaml")):
-            if file.stem.split("_")[1] in NEEDED:
-                answer = client.request("POST", CRDS, yaml.safe_load(file.read_text()))
-                assert answer.status in {201, 409}, answer.body
+        install_crds(client)
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         assert client.request("POST", "/api/v1/namespaces", body).status in {201, 409}
-        eventually(lambda: all(_served(client, kind) for kind in NEEDED))
         self._prepare_root()
 
     def _prepare_root(self) -> None:
@@ -189,6 +185,15 @@ class EnvoyGateway:
         }
         limits = self._limits.start("ratelimit", [parts.path("ratelimit")], env)
         self._limits.wait(limits, lambda: answers(self._limits_ports[-1], "/rlconfig"), SECONDS)
+
+
+def install_crds(client: Client) -> None:
+    """Those of Envoy Gateway's own CRDs that are not among the official ones of the tests."""
+    for file in sorted((parts.path("envoy-gateway").parent / "data" / "generated").glob("*.yaml")):
+        if file.stem.split("_")[1] in NEEDED:
+            answer = client.request("POST", CRDS, yaml.safe_load(file.read_text()))
+            assert answer.status in {201, 409}, answer.body
+    eventually(lambda: all(_served(client, kind) for kind in NEEDED))
 
 
 def _served(client: Client, plural: str) -> bool:

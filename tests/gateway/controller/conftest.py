@@ -4,12 +4,11 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from demo.processes import Child, Processes, free_ports, python
-from tests.cluster import official
+from tests.cluster import envoy_gateway, official
 from tests.cluster.control_plane import ControlPlane
 from tests.gateway.controller.scene import SYSTEM, Scene
 from tests.manifests.render import objects
@@ -58,32 +57,10 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         official.install(plane.client)
         ours = [o for o in objects() if o["metadata"]["name"] in (ACCOUNT, SYSTEM, "token-meter")]
         plane.apply([o for o in ours if o["kind"] not in ("Deployment", "Secret")])
-        plane.apply([CLIENT_POLICIES])
-        plane.kubectl("wait", "--for=condition=Established", f"crd/{CLIENT_POLICIES['metadata']['name']}")
+        envoy_gateway.install_crds(plane.client)
         yield plane
 
 
-CLIENT_POLICIES: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "clienttrafficpolicies.gateway.envoyproxy.io"},
-    "spec": {
-        "group": "gateway.envoyproxy.io",
-        "scope": "Namespaced",
-        "names": {"kind": "ClientTrafficPolicy", "plural": "clienttrafficpolicies"},
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                },
-            }
-        ],
-    },
-}
-"""In place of Envoy Gateway's own, which is not among the CRDs here: it takes any spec."""
 Start = Callable[..., Run]
 
 

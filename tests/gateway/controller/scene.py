@@ -56,7 +56,7 @@ class Scene:
             "delete", "gateways.gateway.networking.k8s.io", "--all", f"--namespace={self.infra}"
         )
         for name in (self.models, self.infra):
-            self.plane.kubectl("delete", "namespace", name, "--wait=false")
+            self.plane.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
     def listen(self, origin: str) -> None:
         """The Gateway's listener admits routes from `All` or the `Same` namespace."""
