@@ -11,6 +11,7 @@ from demo import objects, ratelimit
 from gateway.facts import Facts, Placement
 from gateway.plan import Plan
 from isvc import GatewayRef, Mode
+from ledger.buckets import Bucket, buckets
 from tests import crds
 from tests.cluster.ai_gateway_standin import Controller
 from tests.cluster.cluster import KubectlError, Object
@@ -223,6 +224,33 @@ def test_a_dotted_name_and_each_user_are_in_the_descriptors(envoy_gateway: Envoy
     eventually(lambda: envoy_gateway.limits().keys() >= expected.keys())
     limits = envoy_gateway.limits()
     assert {name: limit for name, limit in limits.items() if name.startswith(f"{head}.")} == expected
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_ledgers_buckets_are_those_of_envoy_gateway(name: str, envoy_gateway: EnvoyGateway) -> None:
+    """Each model's, for a user and for requests without the header."""
+    scene = SCENES[name]
+    limit_by = "X-Tenant" if name == "local-own-limit" else "x-user-id"
+    pairs = zip(
+        of_kind(scene.plan, "AIGatewayRoute"), of_kind(scene.plan, "BackendTrafficPolicy"), strict=True
+    )
+    found = [
+        bucket
+        for route, policy in pairs
+        for model in scene.plan.models
+        for user in ({}, {limit_by: "alice"})
+        for bucket in buckets(
+            gateway(scene.facts.gateway, "All"), route, policy, {"x-ai-eg-model": model, **user}
+        )
+    ]
+    assert len(found) == (0 if name.endswith("no-limit") else 2 * len(scene.plan.models))
+    eventually(lambda: {shown(bucket) for bucket in found} <= envoy_gateway.limits().keys())
+
+
+def shown(bucket: Bucket) -> str:
+    """As the rate limit service prints it: the value only where it is the configuration's, not a request's."""
+    names = [f"{key}_{value}" if key == value else key for key, value in bucket.entries]
+    return ".".join((bucket.domain, *names))
 
 
 def test_across_namespaces_the_whole_grant_is_needed(

@@ -1,0 +1,72 @@
+"""Taking tokens from a bucket of Envoy Gateway's rate limit service: ShouldRateLimit over gRPC and TLS."""
+
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from ledger._ratelimit_pb import METHOD, Request, Response
+from ledger.buckets import Bucket
+
+SERVER_NAME = "envoy-ratelimit.envoy-gateway-system"
+"""The certificate's only name is `*.envoy-gateway-system` (Envoy Gateway 1.9): not the Service's own."""
+MOST = 1_000_000_000
+"""Envoy's own bound for what one request may take."""
+
+
+class Unavailable(Exception):
+    """The service has not answered; whether it has taken the tokens is not known where `sent`."""
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.sent = sent
+
+
+class RateLimitService:
+    """A connection to the service, made when it is first used and again when it is lost."""
+
+    def __init__(
+        self, target: str, *, ca: bytes | None, server_name: str = SERVER_NAME, timeout: float = 2.0
+    ) -> None:
+        """`target` is host:port; without `ca` (PEM) it is spoken to in the clear, as on a loopback."""
+        options = (("grpc.ssl_target_name_override", server_name),) if ca else ()
+        self._channel = (
+            grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(ca), options)
+            if ca
+            else grpc.aio.insecure_channel(target)
+        )
+        self._call = self._channel.unary_unary(
+            METHOD, request_serializer=Request.SerializeToString, response_deserializer=Response.FromString
+        )
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._channel.close(None)
+
+    async def take(self, bucket: Bucket, tokens: int) -> int | None:
+        """Take tokens; what is left, or None where the service knows no such bucket. Raises Unavailable."""
+        request = Request(domain=bucket.domain, hits_addend=min(tokens, MOST))
+        descriptor = request.descriptors.add()
+        for key, value in bucket.entries:
+            descriptor.entries.add(key=key, value=value)
+        try:
+            answer = await self._call(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"{error.code().name}: {error.details()}", sent=_sent(error)) from None
+        (status,) = answer.statuses
+        return int(status.limit_remaining) if status.HasField("current_limit") else None
+
+
+def _sent(error: grpc.aio.AioRpcError) -> bool:
+    """Only a connection that could not be made, or a certificate refused, is sure to have taken nothing."""
+    details = (error.details() or "").lower()
+    early = ("failed to connect", "handshak", "name resolution", "dns", "connection refused")
+    return not (error.code() is grpc.StatusCode.UNAVAILABLE and any(word in details for word in early))
