@@ -12,6 +12,7 @@ from tests.cluster.envoy_gateway import EnvoyGateway, unavailable
 from tests.cluster.installation import eventually
 from tests.gateway.controller.conftest import Start
 from tests.gateway.controller.scene import Json, Scene
+from tests.gateway.controller.test_controller import counted
 
 pytestmark = [crds.needed, pytest.mark.xdist_group("envoy-gateway")]
 
@@ -38,6 +39,23 @@ def test_one_that_is_accepted_is_said_to_be_ready_and_leaves_nothing_behind(
     scene.run("delete", "isvc", "m")
     eventually(lambda: not scene.made())
     eventually(lambda: not any(f"httproute/{place}/" in name for name in envoy_gateway.limits()))
+
+
+def test_what_others_say_is_counted_and_makes_nothing_written(
+    envoy_gateway: EnvoyGateway, start: Start, scene: Scene
+) -> None:
+    run = start(RESYNC_SECONDS="0.3")
+    scene.serve()
+    eventually(lambda: "GatewayReady" in scene.told())
+    eventually(lambda: counted(run.port, 'token_meter_gateway_inferenceservices{stage="ready"}') == 1)
+    for kind in ("AIGatewayRoute", "HTTPRoute", "BackendTrafficPolicy"):
+        name = f'token_meter_gateway_objects{{kind="{kind}",state="accepted"}}'
+        assert counted(run.port, name) == 1
+    writes = counted(run.port, "token_meter_gateway_writes")
+    done = counted(run.port, "token_meter_gateway_reconcile_seconds_count")
+    eventually(lambda: counted(run.port, "token_meter_gateway_reconcile_seconds_count") > done + 20)
+    assert counted(run.port, "token_meter_gateway_writes") == writes
+    assert scene.told().count("GatewayReady") == 1
 
 
 def test_a_route_that_moves_is_there_all_the_time_and_accepted_again(

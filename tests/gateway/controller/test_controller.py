@@ -249,3 +249,12 @@ def test_who_was_there_before_the_label_is_told(start: Start, scene: Scene) -> N
     scene.apply(obj)
     eventually(lambda: "NotInjected" in scene.told())
     assert not scene.made()
+
+
+def test_a_name_too_long_for_kserves_label_is_told(start: Start, scene: Scene) -> None:
+    start()
+    for name in ("b" * 48, "a" * 49):
+        scene.serve(name, ready=False)
+        scene.ready(name, "False")  # KServe says the mode at once, and that no pod comes
+    eventually(lambda: "NameTooLong" in scene.told())
+    assert f"isvc.{'b' * 48}" not in scene.told()
