@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from cli.checks.snapshot import CONFIG_MAPS
 from gateway.controller import READ_CRDS
 from gateway.resources import PLURALS
 from gateway.settings import Settings as GatewaySettings
@@ -189,6 +190,7 @@ def test_secrets_and_config_maps_are_read_by_name_only() -> None:
         ("Role", (SETTINGS.secret,)),
         ("Role", (SETTINGS.config_map,)),
         ("ClusterRole", (KSERVE_CONFIG,)),
+        ("ClusterRole", CONFIG_MAPS),
     }
 
 
