@@ -6,6 +6,8 @@ too), so namespace `a-b` with `c` and namespace `a` with `b-c` stay apart, and a
 What would be too long is cut and ends in a hash of the whole.
 """
 
+import hashlib
+
 from isvc import GatewayRef
 from isvc.names import fit
 
@@ -28,6 +30,17 @@ def beside_gateway(namespace: str, isvc: str) -> str:
 def service(isvc: str) -> str:
     """Our Service, whose name is a DNS label."""
     return fit(f"token-meter-{isvc}", SERVICE_LIMIT)
+
+
+def canary(isvc: str, name: str) -> str:
+    """The part of a canary's names that stands for `<isvc>` in the stable predictor's. The dot keeps it apart."""
+    return f"{isvc}.{name}"
+
+
+def canary_service(isvc: str, name: str) -> str:
+    """A canary's Service: a DNS label has no dot, so the hash keeps it apart from another InferenceService's."""
+    mark = hashlib.sha256(canary(isvc, name).encode()).hexdigest()[:8]
+    return f"{fit(f'token-meter-{isvc}-{name}', SERVICE_LIMIT - 9)}-{mark}"
 
 
 def predictor_service(isvc: str, predictor: str) -> str:

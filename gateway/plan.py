@@ -51,10 +51,11 @@ def _secrets(target: Target, facts: Facts) -> Iterator[Object]:
 
 def _backends(target: Target, facts: Facts) -> Iterator[Object]:
     """Where requests go, by what right. The place of a BackendTLSPolicy is here too."""
-    if target.pods is not None:
-        yield backend.service(target)
-    yield backend.backend(target)
-    yield backend.ai_service_backend(target, facts.capabilities)
+    for revision in target.revisions:
+        if revision.pods is not None:
+            yield backend.service(revision)
+        yield backend.backend(revision)
+        yield backend.ai_service_backend(revision, facts.capabilities)
     if target.access is Access.GATEWAY:
         yield access.backend_security_policy(target, facts.capabilities)
     if target.backend_namespace != target.route_namespace:

@@ -1,6 +1,7 @@
 """What the objects are made for: one InferenceService with its settings, reduced to what they say."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from gateway import names
@@ -19,7 +20,8 @@ class Target:
 
     `pods` is KServe's `app` label of the predictor's pods and None in Knative, where KServe's own address leads to
     them; `host` and `port` are where the gateway sends its requests. `uid` is "" before the object is stored.
-    `backend_namespace`: where Backend and what hangs on it stand; `name` everything's there, `route` the route's.
+    `backend_namespace`: where Backend and what hangs on it stand; `name` everything's there, `route` the route's;
+    `service` is our Service's name. `canaries` get their share of the requests, `weight` is what is left, in percent.
     """
 
     isvc: str
@@ -36,19 +38,28 @@ class Target:
     name: str
     route_namespace: str
     route: str
+    service: str
+    weight: int = 100
+    canaries: "tuple[Target, ...]" = ()
+
+    @property
+    def revisions(self) -> "tuple[Target, ...]":
+        """The stable predictor and its canaries."""
+        return (self, *self.canaries)
 
 
 def target_of(service: InferenceService, settings: Settings, facts: Facts) -> Target:
     """The target that an InferenceService is behind this Gateway."""
     standard = service.mode is Mode.STANDARD
-    host, port = _own_service(service, facts) if standard else _knative_address(service, facts)
+    own = names.service(service.name)
+    host, port = _own_service(service, own, facts) if standard else _knative_address(service, facts)
     cross = facts.placement is Placement.CROSS and facts.gateway.namespace != service.namespace
     route_namespace = facts.gateway.namespace if cross else service.namespace
     # AI Gateway 0.3 knows no backend of another namespace; a Backend's host may be anywhere.
     away = cross and not facts.capabilities.backend_namespace
     beside_model = names.beside_model(service.name)
     beside_gateway = names.beside_gateway(service.namespace, service.name)
-    return Target(
+    target = Target(
         isvc=service.name,
         namespace=service.namespace,
         uid=service.uid,
@@ -65,14 +76,36 @@ def target_of(service: InferenceService, settings: Settings, facts: Facts) -> Ta
         name=beside_gateway if away else beside_model,
         route_namespace=route_namespace,
         route=beside_gateway if cross else beside_model,
+        service=own,
     )
+    canaries = tuple(_canaries(target, service, facts, away=away)) if standard else ()
+    left = max(100 - sum(canary.weight for canary in canaries), 0)
+    return replace(target, canaries=canaries, weight=left)
 
 
-def _own_service(service: InferenceService, facts: Facts) -> tuple[str, int]:
+def _canaries(stable: Target, service: InferenceService, facts: Facts, *, away: bool) -> Iterator[Target]:
+    """Those that can be sent requests to: KServe says that they are ready, and their pods have our sidecar."""
+    for canary in service.canaries:
+        if not (canary.ready and canary.metered):
+            continue
+        whole = replace(canary.service, sidecar=canary.sidecar or service.sidecar)
+        part = names.canary(service.name, canary.name)
+        made = replace(
+            stable,
+            pods=f"isvc.{names.predictor_service(service.name, canary.name)}",
+            name=names.beside_gateway(service.namespace, part) if away else names.beside_model(part),
+            service=names.canary_service(service.name, canary.name),
+            weight=canary.percent,
+        )
+        host, port = _own_service(whole, made.service, facts)
+        yield replace(made, host=host, port=port)
+
+
+def _own_service(service: InferenceService, name: str, facts: Facts) -> tuple[str, int]:
     """Our headless Service: each pod is an endpoint of its own to Envoy, so that requests spread over GPU pods."""
     sidecar = (service.sidecar and service.sidecar.number("TOKEN_METER_PORT")) or DATA_PORT
     port = AGENT_PORT if service.logger or service.batcher else sidecar
-    return f"{names.service(service.name)}.{service.namespace}.svc.{facts.cluster_domain}", port
+    return f"{name}.{service.namespace}.svc.{facts.cluster_domain}", port
 
 
 def _knative_address(service: InferenceService, facts: Facts) -> tuple[str, int]:

@@ -212,6 +212,7 @@ def _canaries(
     serving_runtimes: Sequence[Mapping[str, Any]] | None,
 ) -> tuple[Canary, ...]:
     found = []
+    said = {one.text("name"): one for one in root.node("status").nodes("canaryStatuses")}
     for canary in root.node("spec").nodes("canary"):
         own_pod = canary.node("predictor")
         own_shape, _, server = predictor.find(own_pod, CONTAINER)
@@ -227,6 +228,7 @@ def _canaries(
             serving_runtimes=serving_runtimes,
         )
         handlers = server.node("readinessProbe").value
+        status = said.get(service.predictor_name) or Node({})
         lists = (*own_pod.value.items(), *server.value.items())
         found.append(
             Canary(
@@ -238,9 +240,16 @@ def _canaries(
                 sidecar=_sidecar(own_pod),
                 lists=frozenset(key for key, value in lists if isinstance(value, list) and value),
                 probe=next((h for h in ("httpGet", "tcpSocket", "exec", "grpc") if h in handlers), None),
+                percent=next((p for p in map(_percent, (status, canary)) if p is not None), 0),
+                ready=status.value.get("ready") is True,
             )
         )
     return tuple(found)
+
+
+def _percent(node: Node) -> int | None:
+    value = node.number("trafficPercent")
+    return None if value is None else min(max(value, 0), 100)
 
 
 def _condition(status: Node, kind: str) -> bool:

@@ -32,6 +32,8 @@ class Canary:
     `service` is what KServe makes of it, the stable predictor with the canary's over it; `path` leads to the canary's
     own predictor, `server` to the server's container in that, None where it is the stable predictor's; `sidecar` is the
     one in its own lists, `lists` its own lists that are not empty, `probe` its readiness probe's handler.
+    `percent` of the requests are for it once it is `ready`: KServe's status says both (KServe 0.20,
+    status.canaryStatuses), before that its spec.
     """
 
     name: str
@@ -42,6 +44,13 @@ class Canary:
     sidecar: Sidecar | None
     lists: frozenset[str]
     probe: str | None
+    percent: int = 0
+    ready: bool = False
+
+    @property
+    def metered(self) -> bool:
+        """Whether its pods have our sidecar: its own, or the stable predictor's."""
+        return self.sidecar is not None or ("initContainers" not in self.lists and self.service.injected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,13 @@ def backend_security_policy(target: Target, capabilities: Capabilities) -> Objec
     """Makes the gateway send `Authorization: Bearer <key>`; without one it passes the client's header on."""
     namespace = target.backend_namespace
     ref = {"name": secret_name(target, namespace), "namespace": namespace}
-    backend = {"group": AI_GATEWAY_GROUP, "kind": "AIServiceBackend", "name": target.name}
+    backends = [
+        {"group": AI_GATEWAY_GROUP, "kind": "AIServiceBackend", "name": revision.name}
+        for revision in target.revisions
+    ]
     version = f"{AI_GATEWAY_GROUP}/{capabilities.ai_gateway}"
     return made("BackendSecurityPolicy", version, target.name, namespace, target) | {
-        "spec": {"targetRefs": [backend], "type": "APIKey", "apiKey": {"secretRef": ref}}
+        "spec": {"targetRefs": backends, "type": "APIKey", "apiKey": {"secretRef": ref}}
     }
 
 

@@ -1,15 +1,14 @@
 """Where requests go: our headless Service, the Backend that names it, and the AIServiceBackend that says OpenAI."""
 
-from gateway import names
 from gateway.facts import AI_GATEWAY_GROUP, ENVOY_GATEWAY_GROUP, Capabilities
 from gateway.objects.metadata import Object, made
 from gateway.target import Target
 
 
 def service(target: Target) -> Object:
-    """A headless Service over the predictor's pods; Standard mode only."""
+    """A headless Service over the predictor's (or a canary's) pods; Standard mode only."""
     port = {"name": "http", "port": target.port, "targetPort": target.port, "protocol": "TCP"}
-    return made("Service", "v1", names.service(target.isvc), target.namespace, target) | {
+    return made("Service", "v1", target.service, target.namespace, target) | {
         "spec": {"clusterIP": "None", "selector": {"app": target.pods}, "ports": [port]}
     }
 

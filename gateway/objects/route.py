@@ -33,20 +33,27 @@ def ai_gateway_route(target: Target, facts: Facts, name: str, rules: tuple[Rule,
 
 def _rule(target: Target, facts: Facts, models: Rule) -> Object:
     """One rule for all models that keep their names, else for one that the gateway renames on the way."""
-    ref = {"name": target.name}
-    # Left out within a namespace: AI Gateway 0.3 does not have the field.
-    if target.backend_namespace != target.route_namespace:
-        ref["namespace"] = target.backend_namespace
-    if models[0].renamed:
-        ref["modelNameOverride"] = models[0].served
     rule: Object = {
         "matches": [
             {"headers": [{"type": "Exact", "name": MODEL_HEADER, "value": model.public}]} for model in models
         ],
-        "backendRefs": [ref],
+        "backendRefs": [_ref(target, revision, models) for revision in target.revisions],
         # Without it 60 s, for the whole of a stream.
         "timeouts": {"request": REQUEST_TIMEOUT},
     }
     if facts.capabilities.stream_idle_timeout:
         rule["streamIdleTimeout"] = STREAM_IDLE_TIMEOUT
     return rule
+
+
+def _ref(target: Target, revision: Target, models: Rule) -> Object:
+    """The stable predictor's backend, or a canary's; weights only where there is something to share out."""
+    ref: Object = {"name": revision.name}
+    # Left out within a namespace: AI Gateway 0.3 does not have the field.
+    if target.backend_namespace != target.route_namespace:
+        ref["namespace"] = target.backend_namespace
+    if models[0].renamed:
+        ref["modelNameOverride"] = models[0].served
+    if target.canaries:
+        ref["weight"] = revision.weight
+    return ref

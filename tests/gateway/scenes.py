@@ -10,6 +10,8 @@ import isvc
 from gateway.facts import Facts
 from gateway.plan import Plan, plan
 from isvc import GatewayRef, Mode
+from webhook import injection
+from webhook.plan import Facts as InjectionFacts
 
 GUIDE_FILE = Path(__file__).parents[2] / "demo" / "inferenceservice.yaml"
 GATEWAY = GatewayRef("default", "envoy-ai-gateway-basic")
@@ -41,6 +43,28 @@ def llm(
         "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": own},
         "spec": {"predictor": {"model": server, **predictor}},
     }
+
+
+def with_canary(
+    obj: Mapping[str, Any], percent: int, *, ready: bool = True, name: str = "next"
+) -> dict[str, Any]:
+    """The same with a canary of another model file, as KServe reports it."""
+    canary = {
+        "trafficPercent": percent,
+        "predictor": {
+            "name": name,
+            "model": {"name": "", "modelFormat": {"name": "huggingface"}, "args": ["--model_id=a/c"]},
+        },
+    }
+    status = {"name": name, "ready": ready, "trafficPercent": percent}
+    spec = {**obj["spec"], "canary": [*obj["spec"].get("canary", ()), canary]}
+    said = [*(obj.get("status") or {}).get("canaryStatuses", ()), status]
+    return {**obj, "spec": spec, "status": {"deploymentMode": "Standard", "canaryStatuses": said}}
+
+
+def injected(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """As the webhook stores it."""
+    return injection.run(obj, InjectionFacts(injection="enabled")).obj
 
 
 def planned(obj: Object, facts: Facts = FACTS, mode: Mode = Mode.STANDARD) -> Plan:

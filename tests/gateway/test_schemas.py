@@ -11,7 +11,7 @@ from gateway.facts import Capabilities, Facts, Placement, UnsupportedAPI
 from gateway.plan import Plan
 from isvc import Mode
 from tests import crds
-from tests.gateway.scenes import FACTS, guide, llm, planned
+from tests.gateway.scenes import FACTS, guide, injected, llm, planned, with_canary
 
 pytestmark = crds.needed
 RELEASES = crds.ai_gateway_releases()
@@ -33,6 +33,7 @@ def services() -> Iterator[tuple[dict[str, Any], Facts]]:
     yield llm(uid="7d7a", annotations={"limit": "off"}), FACTS
     yield llm(annotations={"access": "open", "limit": "5/day", "limit-by": "X-Tenant"}), FACTS
     yield llm("a" * 60, "b" * 63, logger={"mode": "all"}), FACTS
+    yield injected(with_canary(llm(), 20)), FACTS
     yield llm(args=many), FACTS
     yield llm(args=many), replace(FACTS, taken=frozenset(f"model-{i}" for i in range(40)))
 

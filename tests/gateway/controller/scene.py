@@ -1,6 +1,5 @@
 """What the tests put into the cluster, and what the controller has made of it."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -71,22 +70,25 @@ class Scene:
 
     def serve(self, name: str = "m", *, ready: bool = True, **annotations: str) -> None:
         """An injected InferenceService, and its predictor ready."""
-        obj = llm(name, self.models, args=["--model_name=llama"], annotations=annotations)
-        del obj["metadata"]["uid"]
-        injected = injection.run(obj, InjectionFacts(injection="enabled")).obj
-        self.apply(copy.deepcopy(injected))
+        self.store(llm(name, self.models, args=["--model_name=llama"], annotations=annotations))
         if ready:
             self.ready(name)
 
-    def ready(self, name: str = "m", status: str = "True") -> None:
-        """What KServe writes when the predictor's pods are (not) ready."""
+    def store(self, obj: Mapping[str, Any]) -> None:
+        """An InferenceService as the webhook stores it."""
+        injected = injection.run(obj, InjectionFacts(injection="enabled")).obj
+        del injected["metadata"]["uid"]
+        self.apply(injected)
+
+    def ready(self, name: str = "m", status: str = "True", **more: Any) -> None:
+        """What KServe writes when the predictor's pods are (not) ready; `more` of the status."""
         condition = {
             "type": "PredictorReady",
             "status": status,
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         }
         path = f"/apis/serving.kserve.io/v1beta1/namespaces/{self.models}/inferenceservices/{name}/status"
-        body = {"status": {"deploymentMode": "Standard", "conditions": [condition]}}
+        body = {"status": {"deploymentMode": "Standard", "conditions": [condition], **more}}
         answer = self.plane.client.request("PATCH", path, body, "application/merge-patch+json")
         assert answer.status == 200, answer.body
 

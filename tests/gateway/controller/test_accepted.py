@@ -13,6 +13,7 @@ from tests.cluster.installation import eventually
 from tests.gateway.controller.conftest import Start
 from tests.gateway.controller.scene import Json, Scene
 from tests.gateway.controller.test_controller import counted
+from tests.gateway.scenes import llm, with_canary
 
 pytestmark = [crds.needed, pytest.mark.xdist_group("envoy-gateway")]
 
@@ -165,3 +166,33 @@ def there(scene: Scene) -> bool:
     except KubectlError:
         return False
     return True
+
+
+def test_a_canary_gets_its_share_and_the_gateways_take_it(
+    envoy_gateway: EnvoyGateway, start: Start, scene: Scene
+) -> None:
+    """From its first ready pod, through another share, to its promotion."""
+
+    def shares() -> dict[str, int | None]:
+        routes = [obj for (kind, _, _), obj in scene.made().items() if kind == "AIGatewayRoute"]
+        refs = [ref for route in routes for ref in route["spec"]["rules"][0]["backendRefs"]]
+        return {ref["name"]: ref.get("weight") for ref in refs}
+
+    def reported(percent: int, *, ready: bool) -> None:
+        status = {"name": "next", "ready": ready, "trafficPercent": percent}
+        scene.ready(canaryStatuses=[status])
+
+    stable = llm("m", scene.models)
+    stable["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Standard"
+    start()
+    scene.store(with_canary(stable, 20))
+    reported(20, ready=False)
+    eventually(lambda: list(shares()) == ["token-meter-m"])
+    reported(20, ready=True)
+    eventually(lambda: shares() == {"token-meter-m": 80, "token-meter-m.next": 20})
+    eventually(lambda: "GatewayReady" in scene.told())
+    reported(60, ready=True)
+    eventually(lambda: shares() == {"token-meter-m": 40, "token-meter-m.next": 60})
+    scene.store(stable)
+    eventually(lambda: list(shares()) == ["token-meter-m"])
+    eventually(lambda: not [name for _, _, name in scene.made() if "next" in name])
