@@ -9,25 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from demo.processes import python
 from tests import crds
-from tests.cluster import envoy_gateway, official
+from tests.cluster import envoy_gateway, neighbours, official
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.controller import REPOSITORY, Run, kubeconfig
 from tests.cluster.installation import LABEL, Installation, eventually
-from tests.e2e.settings import FOLDER, documents
-from tests.gateway.controller.conftest import ACCOUNT, REPOSITORY, Run
-from tests.gateway.controller.scene import SYSTEM, Scene
+from tests.cluster.neighbours import CONFIG, IMAGES
+from tests.e2e.settings import documents
+from tests.gateway.controller.scene import Scene
 
 pytestmark = crds.needed
-IMAGES = {
-    "kserve-controller-manager": "kserve/kserve-controller:v0.20.0",
-    "envoy-gateway": "docker.io/envoyproxy/gateway:v1.9.1",
-    "ai-gateway-controller": "docker.io/envoyproxy/ai-gateway-controller:v1.1.0",
-}
-"""Nobody runs them here; `check` looks at what their Deployments say."""
-CONFIG = yaml.safe_load((FOLDER / "values" / "envoy-gateway.yaml").read_text())["config"]["envoyGateway"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +58,6 @@ class Fit:
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def configure(self, config: dict[str, Any]) -> None:
-        head = {"name": "envoy-gateway-config", "namespace": "envoy-gateway-system"}
-        data = {"envoy-gateway.yaml": yaml.safe_dump(config)}
-        self.plane.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": head, "data": data}])
-
-    def deploy(self, images: dict[str, str]) -> None:
-        self.plane.apply([deployment(name, image) for name, image in images.items()])
-
-
-def deployment(name: str, image: str) -> dict[str, Any]:
-    labels = {"app": name}
-    pod = {"containers": [{"name": "manager", "image": image}]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "envoy-gateway-system"},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
-
 
 @pytest.fixture(scope="module")
 def fit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fit]:
@@ -96,15 +67,9 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fit]:
         official.install(plane.client)
         envoy_gateway.install_crds(plane.client)
         with Installation(plane) as installation, Scene(plane) as scene:
-            space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "envoy-gateway-system"}}
-            plane.apply([space])
+            neighbours.install(plane)
             ready = Fit(plane, installation, scene)
-            ready.configure(CONFIG)
-            ready.deploy(IMAGES)
-            kubeconfig = folder / "gateway.kubeconfig"
-            token = plane.kubectl("create", "token", ACCOUNT, f"--namespace={SYSTEM}").strip()
-            plane.write_kubeconfig(kubeconfig, token, SYSTEM)
-            controller = Run(folder, kubeconfig, {"RATE_LIMIT": "true"})
+            controller = Run(folder, kubeconfig(plane), {"RATE_LIMIT": "true"})
             try:
                 scene.serve()
                 eventually(lambda: ("BackendTrafficPolicy", "models") in scene.kinds())
@@ -147,8 +112,10 @@ def test_a_fit_cluster_is_said_to_be_fit(fit: Fit) -> None:
 def test_each_thing_that_is_broken_is_named(fit: Fit) -> None:
     """Seven at once: each line stands for itself."""
     broken = {key: value for key, value in CONFIG.items() if key != "extensionManager"}
-    fit.configure({**broken, "extensionApis": {"enableBackend": False}})
-    fit.deploy({"ai-gateway-controller": "docker.io/envoyproxy/ai-gateway-controller:v0.2.1"})
+    neighbours.configure(fit.plane, {**broken, "extensionApis": {"enableBackend": False}})
+    neighbours.deploy(
+        fit.plane, {"ai-gateway-controller": "docker.io/envoyproxy/ai-gateway-controller:v0.2.1"}
+    )
     fit.plane.apply([small_buffer(fit.scene.infra)])
     said(fit, "aigatewayroutes", "NotAccepted", well=False)
     fit.installation.stop()
@@ -160,8 +127,8 @@ def test_each_thing_that_is_broken_is_named(fit: Fit) -> None:
         assert all(ran.checks[name]["todo"] for name in expected)
         assert "is not fit" in fit.run("check").out
     finally:
-        fit.configure(CONFIG)
-        fit.deploy(IMAGES)
+        neighbours.configure(fit.plane, CONFIG)
+        neighbours.deploy(fit.plane, IMAGES)
         fit.plane.kubectl("delete", "clienttrafficpolicy", "small", f"--namespace={fit.scene.infra}")
         said(fit, "aigatewayroutes", "Accepted", well=True)
         fit.installation.start(1)
