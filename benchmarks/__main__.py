@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import admission
+from benchmarks import admission, controller
 from benchmarks.contestants import Contestant, envoy, mock_server, sidecar
 
 
@@ -104,12 +104,22 @@ def main() -> int:
         "--rounds", type=int, default=5, help="runs of each contestant in each case (default 5)"
     )
     parser.add_argument("--case", default="", help="only cases whose name has this in it")
+    parser.add_argument(
+        "--services",
+        type=int,
+        default=controller.SERVICES,
+        help="InferenceServices of the controller (%(default)s)",
+    )
     args = parser.parse_args()
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    found = controller.measure(args.services, say) if args.case in "controller" else None
     reviews = admission.compare(args.rounds, say) if args.case in "admission" else None
+    if args.case in ("controller", "admission") and args.case:
+        print(controller.markdown(found) if found else admission.markdown(reviews or {}))
+        return 0
     with mock_server() as upstream, sidecar(upstream) as ours, envoy(upstream) as theirs:
         memory = {f"{one.name} before": one.resident_kib() for one in (ours, theirs)}
         warm = Case("warm-up", "request", ("requests", "4", "2000", "512"), "requests")
@@ -123,11 +133,17 @@ def main() -> int:
         ]
         memory |= {f"{one.name} after": one.resident_kib() for one in (ours, theirs)}
     if args.json:
-        print(json.dumps({"results": results, "resident_kib": memory, "admission": reviews}))
+        print(
+            json.dumps(
+                {"results": results, "resident_kib": memory, "admission": reviews, "controller": found}
+            )
+        )
         return 0
     print(markdown(results, memory))
     if reviews:
         print(f"\n{admission.markdown(reviews)}")
+    if found:
+        print(f"\n{controller.markdown(found)}")
     return 0
 
 

@@ -39,6 +39,11 @@ class Run:
         )
 
     @property
+    def pid(self) -> int:
+        """The process."""
+        return self._child.process.pid
+
+    @property
     def log(self) -> str:
         """What it has written so far."""
         return self._child.log.read_text(errors="replace")
