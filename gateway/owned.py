@@ -1,6 +1,7 @@
 """The controller's own objects as they stand, by whom they are for."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.cases import Key
@@ -10,8 +11,16 @@ from gateway.objects.traffic import GATEWAY_LABEL
 from isvc import GatewayRef
 
 Object = Mapping[str, Any]
-Owner = Key | GatewayRef
-"""An InferenceService, or a Gateway (its name as a label has it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeCluster:
+    """The key of what the cluster's settings ask for."""
+
+
+CLUSTER = WholeCluster()
+Owner = Key | GatewayRef | WholeCluster
+"""An InferenceService, a Gateway (its name as a label has it), or the cluster."""
 
 
 def owner_of(obj: Object) -> Owner | None:

@@ -21,7 +21,7 @@ from gateway.events import Events
 from gateway.intent import Id, buffer_notices, id_of, intent, of_gateway
 from gateway.names import label
 from gateway.notices import Notice, Reason
-from gateway.owned import Owner
+from gateway.owned import Owner, WholeCluster
 from gateway.world import World, generated, trim
 from isvc import GatewayRef, InferenceService
 from isvc.names import KEY_FIELD, api_key_secret
@@ -48,6 +48,8 @@ class Reconciler:
         """Do it once; whether anything had to be written."""
         if not self._world.whole:
             return False
+        if isinstance(owner, WholeCluster):
+            return await self._cluster()
         if isinstance(owner, GatewayRef):
             return await self._gateway(owner)
         return await self._service(owner)
@@ -103,6 +105,16 @@ class Reconciler:
             return self._rate_limit == "true"
         return gateway is None or not self._world.withheld(gateway)
 
+    async def _cluster(self) -> bool:
+        """The Gateway that the settings ask for. What the watches do not show yet is applied again, to no effect."""
+        wrote = False
+        for obj, standing in self._world.asked_for():
+            if differs(obj, standing):
+                await self._apply(obj, standing)
+                _LOG.info("%s is made: the settings ask for it", resources.path(obj))
+                wrote = True
+        return wrote
+
     async def _gateway(self, owner: GatewayRef) -> bool:
         """The Gateway's policy stands as long as anybody has a route to it."""
         gateway = self._world.serves(owner)
@@ -148,7 +160,7 @@ class Reconciler:
                 if how != "Apply"
             }
             if standing is None or not others or not others <= edits:
-                raise Conflict(f"{' '.join(id_of(obj))}: {error}") from None
+                raise Conflict(f"{resources.path(obj)}: {error}") from None
             _LOG.info("%s was edited by %s; it is put right", where, ", ".join(sorted(others)))
             return await self._api.write(where, obj, manager=MANAGER, force=True)
 

@@ -36,13 +36,18 @@ def api_version(kind: str, capabilities: Capabilities) -> str:
     return f"{ENVOY_GATEWAY_GROUP}/v1alpha1"
 
 
+_OF_CLUSTER = {"Gateway": "gateways", "GatewayClass": "gatewayclasses"}
+"""What is written only where the cluster's settings ask for a Gateway, and never deleted."""
+
+
 def collection(kind: str, version: str, namespace: str = "") -> str:
     """The path of the list of that kind; of all namespaces where none is named."""
+    plural = PLURALS.get(kind) or _OF_CLUSTER[kind]
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    return f"{root}/namespaces/{namespace}/{PLURALS[kind]}" if namespace else f"{root}/{PLURALS[kind]}"
+    return f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
 
 
 def path(obj: Object) -> str:
     """The path of one object."""
     metadata = obj["metadata"]
-    return f"{collection(obj['kind'], obj['apiVersion'], metadata['namespace'])}/{metadata['name']}"
+    return f"{collection(obj['kind'], obj['apiVersion'], metadata.get('namespace', ''))}/{metadata['name']}"

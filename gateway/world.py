@@ -8,7 +8,7 @@ from typing import Any
 from certs.api import Object
 from certs.watch import Key as ObjectKey
 from certs.watch import Watch
-from gateway import cases, verdict
+from gateway import cases, creation, verdict
 from gateway.cases import Case, Cluster, Key, Standing
 from gateway.client import Client
 from gateway.facts import GATEWAY_API_GROUP, Capabilities
@@ -16,7 +16,7 @@ from gateway.names import label
 from gateway.notices import Notice
 from gateway.objects.metadata import MANAGED_BY
 from gateway.objects.route import MODEL_HEADER
-from gateway.owned import Owned, Owner, owner_of
+from gateway.owned import CLUSTER, Owned, Owner, owner_of
 from gateway.resources import PLURALS, api_version, collection
 from isvc import INJECTION_LABEL, GatewayRef, InferenceService, InvalidAnnotation
 from isvc.annotations import ANNOTATIONS
@@ -176,7 +176,19 @@ class World:
         found = {GatewayRef(ref.namespace, label(ref.name)) for ref in chosen}
         return found | {owner for owner in self.owned if isinstance(owner, GatewayRef)}
 
+    def asked_for(self) -> Iterator[tuple[Object, Object | None]]:
+        """The Gateway and its class that the settings ask for, each with what stands there."""
+        config = self._watches["ConfigMap"].get(*self._config_map) or {}
+        if (ref := _creation(config.get("data") or {})) is None:
+            return
+        for obj in creation.wanted(ref, list(self._watches["Gateway"]), list(self._watches["GatewayClass"])):
+            yield (
+                obj,
+                self._watches[obj["kind"]].get(obj["metadata"]["name"], obj["metadata"].get("namespace", "")),
+            )
+
     def _enqueue_all(self) -> None:
+        self._enqueue(CLUSTER)
         for owner in {*self.cases, *self.owned, *self.gateways()}:
             self._enqueue(owner)
 
@@ -184,6 +196,8 @@ class World:
         for kind in PLURALS:
             if kind in dirty:
                 self._take_own(kind)
+        if dirty & {"Gateway", "GatewayClass", "ConfigMap"}:
+            self._enqueue(CLUSTER)
         if dirty & self._watches.keys() and self.whole:
             if dirty & {"ServingRuntime", "ClusterServingRuntime"}:
                 self._read.clear()
@@ -250,6 +264,18 @@ def _asked_for(route: Mapping[str, Any]) -> Iterator[str]:
             for header in match.get("headers") or ():
                 if header.get("name") == MODEL_HEADER:
                     yield str(header.get("value"))
+
+
+def _creation(data: Mapping[str, Any]) -> GatewayRef | None:
+    text = data.get(creation.SETTING)
+    if not text:
+        return None
+    try:
+        ref = ANNOTATIONS["gateway"].value(str(text), f"ConfigMap, {creation.SETTING}")
+    except InvalidAnnotation as error:
+        _LOG.error("a setting is ignored: %s", error)
+        return None
+    return ref if isinstance(ref, GatewayRef) else None
 
 
 def _defaults(data: Mapping[str, Any]) -> dict[str, str]:
