@@ -6,13 +6,24 @@ from enum import StrEnum
 from typing import Any
 
 import isvc
+from gateway import names
 from gateway.choice import Choice, choose
 from gateway.claims import Claim, taken
 from gateway.facts import Placement
 from gateway.listeners import placement
 from gateway.names import label
 from gateway.notices import Notice, Reason
-from isvc import INJECTION_LABEL, GatewayRef, InferenceService, InvalidAnnotation, Malformed, Mode, Settings
+from isvc import (
+    INJECTION_LABEL,
+    LLM_KIND,
+    GatewayRef,
+    InferenceService,
+    InvalidAnnotation,
+    LLMInferenceService,
+    Malformed,
+    Mode,
+    Settings,
+)
 
 Object = Mapping[str, Any]
 
@@ -23,6 +34,7 @@ class Key:
 
     namespace: str
     name: str
+    kind: str = "InferenceService"
 
 
 class Stage(StrEnum):
@@ -42,7 +54,7 @@ class Case:
     changed. `service` is None only then.
     """
 
-    service: InferenceService | None
+    service: InferenceService | LLMInferenceService | None
     settings: Settings = field(default_factory=Settings)
     opted: bool = False
     leaving: bool = False
@@ -82,8 +94,10 @@ class Cluster:
 
 
 def key_of(obj: Object) -> Key:
-    """The key of a raw InferenceService."""
-    return Key(obj["metadata"]["namespace"], label(obj["metadata"]["name"]))
+    """The key of a raw InferenceService or LLMInferenceService, whose kind a watch has put into it."""
+    return Key(
+        obj["metadata"]["namespace"], label(obj["metadata"]["name"]), obj.get("kind") or "InferenceService"
+    )
 
 
 def read(obj: Object, runtimes: Sequence[Object] | None) -> InferenceService | Notice:
@@ -95,12 +109,20 @@ def read(obj: Object, runtimes: Sequence[Object] | None) -> InferenceService | N
         return Notice(Reason.INVALID_SETTING, str(error))
 
 
+def read_llm(obj: Object, version: str) -> LLMInferenceService | Notice:
+    """The same for an LLMInferenceService."""
+    try:
+        return isvc.read_llm(obj, version)
+    except (Malformed, InvalidAnnotation) as error:
+        return Notice(Reason.INVALID_SETTING, str(error))
+
+
 def _near(runtime: Object, obj: Object) -> bool:
     return runtime["metadata"].get("namespace") in (None, obj["metadata"]["namespace"])
 
 
 def cases(
-    services: Iterable[tuple[Object, InferenceService | Notice]],
+    services: Iterable[tuple[Object, InferenceService | LLMInferenceService | Notice]],
     cluster: Cluster,
     standing: Mapping[Key, Standing],
 ) -> dict[Key, Case]:
@@ -112,9 +134,9 @@ def cases(
         route = standing.get(key)
         found[key] = case = _case(obj, read, cluster, route.gateway if route else None)
         claims += _claims(obj, case, route)
-    names = taken(claims)
+    others = taken(claims)
     return {
-        key: replace(case, taken=names.get((key.namespace, case.service.name), frozenset()))
+        key: replace(case, taken=others.get((key.namespace, _claimant(case.service)), frozenset()))
         if case.service
         else case
         for key, case in found.items()
@@ -122,7 +144,10 @@ def cases(
 
 
 def _case(
-    obj: Object, service: InferenceService | Notice, cluster: Cluster, current: GatewayRef | None
+    obj: Object,
+    service: InferenceService | LLMInferenceService | Notice,
+    cluster: Cluster,
+    current: GatewayRef | None,
 ) -> Case:
     metadata = obj["metadata"]
     namespace = cluster.namespaces.get(metadata["namespace"])
@@ -140,6 +165,8 @@ def _case(
         return Case(service, opted=opted, leaving=leaving, problem=problem)
     asked = settings.inject if settings.inject is not None else injection == "enabled"
     case = Case(service, settings, opted=opted, leaving=leaving)
+    if not asked and isinstance(service, LLMInferenceService):
+        return replace(case, opted=False)  # it has no sidecar to say that it is in
     if not opted or leaving or not service.injected:
         wanted = opted and not leaving and asked and service.openai
         return replace(case, uninjected=wanted)
@@ -156,10 +183,15 @@ def _case(
     return replace(case, choice=choice, placement=where)
 
 
+def _claimant(service: InferenceService | LLMInferenceService) -> str:
+    return names.llm(service.name) if isinstance(service, LLMInferenceService) else service.name
+
+
 def _claims(obj: Object, case: Case, route: Standing | None) -> Iterator[Claim]:
     """A stopped one keeps its names, for it comes back; one that cannot be read keeps its route, and so the route's."""
     metadata = obj["metadata"]
-    head = metadata["namespace"], metadata["name"], str(metadata.get("creationTimestamp") or "")
+    name = names.llm(metadata["name"]) if key_of(obj).kind == LLM_KIND else metadata["name"]
+    head = metadata["namespace"], name, str(metadata.get("creationTimestamp") or "")
     if case.problem:
         if route and case.opted and not case.leaving:
             yield Claim(*head, route.gateway, route.names)

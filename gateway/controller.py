@@ -22,7 +22,11 @@ from gateway.world import World
 
 _LOG = logging.getLogger(__name__)
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-READ_CRDS = ("aigatewayroutes.aigateway.envoyproxy.io", "referencegrants.gateway.networking.k8s.io")
+READ_CRDS = (
+    "aigatewayroutes.aigateway.envoyproxy.io",
+    "referencegrants.gateway.networking.k8s.io",
+    "llminferenceservices.serving.kserve.io",
+)
 _WORKERS = 4
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from certs.api import FAILED, ApiError
 from gateway.client import Client
 from gateway.notices import Notice
-from isvc import InferenceService
+from isvc import InferenceService, LLMInferenceService
 
 _LOG = logging.getLogger(__name__)
 
 
-def event(service: InferenceService, notice: Notice, reporter: str) -> dict[str, Any]:
+def event(service: InferenceService | LLMInferenceService, notice: Notice, reporter: str) -> dict[str, Any]:
     """The Event (events.k8s.io/v1). Its name follows from what it says, so that it is there once."""
     said = f"{service.uid}/{notice.reason}/{notice.detail}"
     name = f"{service.name[:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
@@ -28,8 +28,8 @@ def event(service: InferenceService, notice: Notice, reporter: str) -> dict[str,
         "action": "Reconcile",
         "note": f"{notice.reason.sentence}{detail}"[:1000],
         "regarding": {
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
+            "apiVersion": service.api_version,
+            "kind": service.kind,
             "namespace": service.namespace,
             "name": service.name,
             "uid": service.uid,
@@ -45,11 +45,13 @@ class Events:
     def __init__(self, api: Client, reporter: str) -> None:
         self._api = api
         self._reporter = reporter
-        self._told: dict[tuple[str, str], frozenset[Notice]] = {}
+        self._told: dict[tuple[str, str, str], frozenset[Notice]] = {}
 
-    async def tell(self, service: InferenceService, notices: tuple[Notice, ...]) -> None:
+    async def tell(
+        self, service: InferenceService | LLMInferenceService, notices: tuple[Notice, ...]
+    ) -> None:
         """Say what has not been said of it at the last reconcile."""
-        key = (service.namespace, service.name)
+        key = (service.kind, service.namespace, service.name)
         new = [notice for notice in notices if notice not in self._told.get(key, frozenset())]
         self._told[key] = frozenset(notices)
         for notice in new:
@@ -61,7 +63,3 @@ class Events:
                     _LOG.info("an Event was lost: %s", error)
             except FAILED as error:
                 _LOG.info("an Event was lost: %s", str(error) or type(error).__name__)
-
-    def forget(self, namespace: str, name: str) -> None:
-        """The InferenceService is gone."""
-        self._told.pop((namespace, name), None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from isvc import GatewayRef
+from isvc import LLM_KIND, LLM_VERSIONS, GatewayRef
 
 AI_GATEWAY_GROUP = "aigateway.envoyproxy.io"
 GATEWAY_API_GROUP = "gateway.networking.k8s.io"
@@ -32,12 +32,14 @@ class Capabilities:
 
     `ai_gateway` and `reference_grant` are versions. `backend_namespace`: a route can name an AIServiceBackend of
     another namespace (AI Gateway 0.4). `stream_idle_timeout`: a route's rules have that field (AI Gateway 1.1).
+    `llm`: the version of LLMInferenceService, None where that kind is not installed.
     """
 
     ai_gateway: str = "v1beta1"
     reference_grant: str = "v1beta1"
     backend_namespace: bool = True
     stream_idle_timeout: bool = True
+    llm: str | None = None
 
     @classmethod
     def from_crds(cls, crds: Iterable[Mapping[str, Any]]) -> "Capabilities":
@@ -53,12 +55,13 @@ class Capabilities:
         if "parentRefs" not in spec:
             raise UnsupportedAPI("AIGatewayRoute has no spec.parentRefs; install AI Gateway 0.3 or newer")
         rule = spec["rules"]["items"]["properties"]
-        grant = kinds.get("ReferenceGrant")
+        grant, llm = kinds.get("ReferenceGrant"), kinds.get(LLM_KIND)
         return cls(
             ai_gateway=version,
             reference_grant=_newest(grant, "v1", "v1beta1") if grant else cls().reference_grant,
             backend_namespace="namespace" in rule["backendRefs"]["items"]["properties"],
             stream_idle_timeout="streamIdleTimeout" in rule,
+            llm=_newest(llm, *LLM_VERSIONS) if llm else None,
         )
 
 

@@ -13,8 +13,8 @@ from gateway.notices import Notice, Reason
 from gateway.objects.metadata import Object
 from gateway.objects.probe import rate_limit_probe
 from gateway.objects.traffic import client_traffic_policy
-from gateway.plan import plan
-from isvc import GatewayRef, InferenceService, Mode
+from gateway.plan import Plan, plan, plan_llm
+from isvc import GatewayRef, InferenceService, LLMInferenceService, Mode, Settings
 
 Id = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -56,16 +56,24 @@ def intent(
         own_client_policy=True,  # it is the Gateway's: made for it, not for one InferenceService
         key=key or "-",
     )
-    result = plan(service, case.settings, facts)
+    result = _plan(service, case.settings, facts)
     if stage is Stage.EARLY:
-        notices = (*case.choice.notices, *_too_long(service))
+        notices = case.choice.notices
+        if isinstance(service, InferenceService):
+            notices += tuple(_too_long(service))
         return Intent(tuple(map(stamped, result.early)), notices)
     # AI Gateway's HTTPRoutes have its routes' names and labels.
     routes = [obj["metadata"] for obj in result.objects if obj["kind"] == "AIGatewayRoute"]
     others = list(policies)
     if any(targets(one, "HTTPRoute", route, whole=True) for one in others for route in routes):
-        result = plan(service, case.settings, replace(facts, own_traffic_policy=True))
+        result = _plan(service, case.settings, replace(facts, own_traffic_policy=True))
     return Intent(tuple(map(stamped, result.objects)), (*case.choice.notices, *result.notices))
+
+
+def _plan(service: InferenceService | LLMInferenceService, settings: Settings, facts: Facts) -> Plan:
+    if isinstance(service, LLMInferenceService):
+        return plan_llm(service, settings, facts)
+    return plan(service, settings, facts)
 
 
 def of_gateway(

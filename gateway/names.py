@@ -32,6 +32,11 @@ def service(isvc: str) -> str:
     return fit(f"token-meter-{isvc}", SERVICE_LIMIT)
 
 
+def llm(name: str) -> str:
+    """The part that stands for an LLMInferenceService, which an InferenceService may share its name with."""
+    return f"llm.{name}"
+
+
 def canary(isvc: str, name: str) -> str:
     """The part of a canary's names that stands for `<isvc>` in the stable predictor's. The dot keeps it apart."""
     return f"{isvc}.{name}"

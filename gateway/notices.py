@@ -23,6 +23,7 @@ class Reason(StrEnum):
     BACKEND_NOT_ACCEPTED = "BackendNotAccepted"
     BUFFER_TOO_SMALL = "BufferTooSmall"
     NAME_TOO_LONG = "NameTooLong"
+    GATEWAY_COUNTS_ALONE = "GatewayCountsAlone"
     NO_GATEWAY = "NoGateway"
     SEVERAL_GATEWAYS = "SeveralGateways"
     NOT_INJECTED = "NotInjected"
@@ -41,6 +42,7 @@ class Reason(StrEnum):
             Reason.GATEWAY_OBJECTS_APPLIED,
             Reason.GATEWAY_READY,
             Reason.TRANSFORMER_NEEDS_OPEN,
+            Reason.GATEWAY_COUNTS_ALONE,
         )
 
 
@@ -74,6 +76,8 @@ _SENTENCES = {
     " a long answer 500",
     Reason.NAME_TOO_LONG: "Kubernetes labels hold 63 characters, too few for the label that KServe puts on the pods of"
     " this name; give it a shorter one (48 characters at most in Standard mode)",
+    Reason.GATEWAY_COUNTS_ALONE: "an LLMInferenceService has no sidecar, so AI Gateway alone counts its tokens: streams"
+    " that clients abort cost them nothing, and its own Service can be called past the gateway",
     Reason.NO_GATEWAY: "there is no Gateway to serve it; make one whose class is Envoy Gateway's, or name one by the"
     " annotation token-meter.dev/gateway of the InferenceService or its namespace",
     Reason.SEVERAL_GATEWAYS: "several Gateways could serve it; name one by the annotation token-meter.dev/gateway of"

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.cases import Key
 from gateway.intent import Id, id_of
-from gateway.objects.metadata import MANAGED_BY, NAMESPACE_LABEL, SERVICE_LABEL
+from gateway.objects.metadata import MANAGED_BY, NAMESPACE_LABEL, SERVICE_LABELS
 from gateway.objects.traffic import GATEWAY_LABEL
 from isvc import GatewayRef
 
@@ -28,8 +28,9 @@ def owner_of(obj: Object) -> Owner | None:
     labels = obj["metadata"].get("labels") or {}
     if not MANAGED_BY.items() <= labels.items():
         return None
-    if SERVICE_LABEL in labels and NAMESPACE_LABEL in labels:
-        return Key(labels[NAMESPACE_LABEL], labels[SERVICE_LABEL])
+    for kind, name in SERVICE_LABELS.items():
+        if name in labels and NAMESPACE_LABEL in labels:
+            return Key(labels[NAMESPACE_LABEL], labels[name], kind)
     if GATEWAY_LABEL in labels:
         return GatewayRef(obj["metadata"]["namespace"], labels[GATEWAY_LABEL])
     return None

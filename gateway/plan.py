@@ -13,8 +13,8 @@ from gateway.models import share_out
 from gateway.notices import Notice, Reason
 from gateway.objects import access, backend, route, traffic
 from gateway.objects.metadata import Object
-from gateway.target import Target, target_of
-from isvc import Access, InferenceService, Settings
+from gateway.target import Target, target_of, target_of_pool
+from isvc import Access, InferenceService, LLMInferenceService, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,17 @@ def plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
         early=tuple(s for s in secrets if s["metadata"]["namespace"] == target.namespace),
         models={model.public: model.served for model in target.models},
         notices=tuple(_notices(service, settings, target, facts)),
+    )
+
+
+def plan_llm(service: LLMInferenceService, settings: Settings, facts: Facts) -> Plan:
+    """The route to its InferencePool, and the limit on that. AI Gateway wants both in one namespace: always local."""
+    target = target_of_pool(service, settings, facts)
+    return Plan(
+        objects=(*_routes(target, facts), *_of_gateway(facts)),
+        early=(),
+        models={model.public: model.served for model in target.models},
+        notices=(*_of_models(target, facts), Notice(Reason.GATEWAY_COUNTS_ALONE)),
     )
 
 
@@ -78,12 +89,16 @@ def _of_gateway(facts: Facts) -> Iterator[Object]:
         yield traffic.client_traffic_policy(facts.gateway)
 
 
-def _notices(service: InferenceService, settings: Settings, target: Target, facts: Facts) -> Iterator[Notice]:
+def _of_models(target: Target, facts: Facts) -> Iterator[Notice]:
     for model in target.models:
         if model.renamed:
             yield Notice(Reason.MODEL_NAME_TAKEN, f"{model.served} is asked for by {model.public}")
     if target.limit and not facts.rate_limit and not facts.own_traffic_policy:
         yield Notice(Reason.RATE_LIMIT_UNAVAILABLE)
+
+
+def _notices(service: InferenceService, settings: Settings, target: Target, facts: Facts) -> Iterator[Notice]:
+    yield from _of_models(target, facts)
     if service.transformer and settings.access is Access.GATEWAY and target.access is Access.OPEN:
         yield Notice(Reason.TRANSFORMER_NEEDS_OPEN)
     if target.access is Access.GATEWAY and facts.key is None:

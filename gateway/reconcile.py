@@ -23,7 +23,7 @@ from gateway.names import label
 from gateway.notices import Notice, Reason
 from gateway.owned import Owner, WholeCluster
 from gateway.world import World, generated, trim
-from isvc import GatewayRef, InferenceService
+from isvc import GatewayRef, InferenceService, LLMInferenceService
 from isvc.names import KEY_FIELD, api_key_secret
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Reconciler:
         wanted = intent(
             case,
             stage,
-            None if stage is Stage.NOTHING else await self._key(service, live),
+            await self._key(service, live) if stage is not Stage.NOTHING else None,
             self._world.capabilities,
             self._world.foreign("BackendTrafficPolicy"),
             rate_limit=self._limits(gateway),
@@ -172,8 +172,12 @@ class Reconciler:
             if error.status not in (404, 409):  # gone already, or another one of the same name
                 raise
 
-    async def _key(self, service: InferenceService, live: Mapping[Id, Mapping[str, Any]]) -> str:
+    async def _key(
+        self, service: InferenceService | LLMInferenceService, live: Mapping[Id, Mapping[str, Any]]
+    ) -> str | None:
         """The API key: the one that stands, else a new random one. A watch may be behind, so it is asked for."""
+        if isinstance(service, LLMInferenceService):
+            return None
         name = api_key_secret(service.name)
         standing = live.get(("Secret", service.namespace, name)) or await _get(
             self._api, f"/api/v1/namespaces/{service.namespace}/secrets/{name}"
@@ -184,7 +188,7 @@ class Reconciler:
 def _kept(case: Case) -> tuple[Id, ...]:
     """A sidecar that is there goes on asking for its key, whatever the namespace says since."""
     service = case.service
-    if service is None or case.leaving or not service.injected:
+    if not isinstance(service, InferenceService) or case.leaving or not service.injected:
         return ()
     return (("Secret", service.namespace, api_key_secret(service.name)),)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from gateway import names
 from gateway.facts import Facts, Placement
 from gateway.models import Model, public_names
-from isvc import Access, InferenceService, Limit, Mode, Settings
+from isvc import Access, InferenceService, Limit, LLMInferenceService, Mode, Settings
 from isvc.names import DATA_PORT
 
 AGENT_PORT = 9081
@@ -39,6 +39,8 @@ class Target:
     route_namespace: str
     route: str
     service: str
+    kind: str = "InferenceService"
+    api_version: str = "serving.kserve.io/v1beta1"
     weight: int = 100
     canaries: "tuple[Target, ...]" = ()
 
@@ -81,6 +83,30 @@ def target_of(service: InferenceService, settings: Settings, facts: Facts) -> Ta
     canaries = tuple(_canaries(target, service, facts, away=away)) if standard else ()
     left = max(100 - sum(canary.weight for canary in canaries), 0)
     return replace(target, canaries=canaries, weight=left)
+
+
+def target_of_pool(service: LLMInferenceService, settings: Settings, facts: Facts) -> Target:
+    """The same for an LLMInferenceService: `name` is its InferencePool's, and all stands beside that."""
+    part = names.llm(service.name)
+    return Target(
+        isvc=service.name,
+        namespace=service.namespace,
+        uid=service.uid,
+        models=public_names(service.served_models, namespace=service.namespace, isvc=part, taken=facts.taken),
+        pods=None,
+        host="",
+        port=0,
+        limit=settings.limit,
+        limit_by=settings.limit_by,
+        access=Access.OPEN,
+        backend_namespace=service.namespace,
+        name=service.pool,
+        route_namespace=service.namespace,
+        route=names.beside_model(part),
+        service="",
+        kind=service.kind,
+        api_version=service.api_version,
+    )
 
 
 def _canaries(stable: Target, service: InferenceService, facts: Facts, *, away: bool) -> Iterator[Target]:

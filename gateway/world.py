@@ -18,7 +18,14 @@ from gateway.objects.metadata import MANAGED_BY
 from gateway.objects.route import MODEL_HEADER
 from gateway.owned import CLUSTER, Owned, Owner, owner_of
 from gateway.resources import PLURALS, api_version, collection
-from isvc import INJECTION_LABEL, GatewayRef, InferenceService, InvalidAnnotation
+from isvc import (
+    INJECTION_LABEL,
+    LLM_KIND,
+    GatewayRef,
+    InferenceService,
+    InvalidAnnotation,
+    LLMInferenceService,
+)
 from isvc.annotations import ANNOTATIONS
 
 _LOG = logging.getLogger(__name__)
@@ -54,7 +61,7 @@ class World:
         self._changed = asyncio.Event()
         self._dirty: set[str] = set()
         self._seen: dict[str, dict[ObjectKey, Object]] = {}
-        self._read: dict[Key, tuple[str, InferenceService | Notice]] = {}
+        self._read: dict[Key, tuple[str, InferenceService | LLMInferenceService | Notice]] = {}
         named = {"fieldSelector": f"metadata.name={config_map}"}
         self._watches = {
             name: self._watch(api, name, path, selector)
@@ -68,6 +75,9 @@ class World:
                 ("ConfigMap", f"/api/v1/namespaces/{namespace}/configmaps", named),
             )
         }
+        if capabilities.llm:
+            path = f"{_KSERVE}/{capabilities.llm}/llminferenceservices"
+            self._watches[LLM_KIND] = self._watch(api, LLM_KIND, path, None)
         self._own = {
             kind: self._watch(
                 api,
@@ -227,7 +237,7 @@ class World:
 
     def _take_cases(self) -> None:
         former = self.cases
-        services = list(self._watches["InferenceService"])
+        services = [obj for kind in ("InferenceService", LLM_KIND) for obj in self._watches.get(kind, ())]
         self._read = {cases.key_of(obj): self._read_again(obj) for obj in services}
         standing = {key: route for key in self._read if (route := self.standing(key))}
         read = ((obj, self._read[cases.key_of(obj)][1]) for obj in services)
@@ -236,13 +246,14 @@ class World:
             if former.get(key) != self.cases.get(key):
                 self._enqueue(key)
 
-    def _read_again(self, obj: Object) -> tuple[str, InferenceService | Notice]:
+    def _read_again(self, obj: Object) -> tuple[str, InferenceService | LLMInferenceService | Notice]:
         known = self._read.get(cases.key_of(obj))
-        return (
-            known
-            if known and known[0] == _version(obj)
-            else (_version(obj), cases.read(obj, self._runtimes()))
-        )
+        return known if known and known[0] == _version(obj) else (_version(obj), self._read_one(obj))
+
+    def _read_one(self, obj: Object) -> InferenceService | LLMInferenceService | Notice:
+        if obj["kind"] == LLM_KIND:
+            return cases.read_llm(obj, self.capabilities.llm or "")
+        return cases.read(obj, self._runtimes())
 
     def _runtimes(self) -> list[Object] | None:
         watches = [self._watches["ServingRuntime"], self._watches["ClusterServingRuntime"]]

@@ -7,6 +7,7 @@ from isvc import names, settings
 from isvc._reading import read
 from isvc.annotations import INJECTION_LABEL, Access, GatewayRef, Limit, Unit
 from isvc.errors import InvalidAnnotation, Malformed, dotted
+from isvc.llm import LLM_KIND, LLM_VERSIONS, LLMInferenceService, read_llm
 from isvc.modes import Mode
 from isvc.openai import NotOpenAI
 from isvc.predictor import Container, Port, Shape
@@ -17,6 +18,8 @@ from isvc.settings import Settings, resolve
 
 __all__ = [
     "INJECTION_LABEL",
+    "LLM_KIND",
+    "LLM_VERSIONS",
     "SHIPPED_RUNTIMES",
     "Access",
     "Canary",
@@ -24,6 +27,7 @@ __all__ = [
     "GatewayRef",
     "InferenceService",
     "InvalidAnnotation",
+    "LLMInferenceService",
     "Limit",
     "Malformed",
     "Mode",
@@ -37,6 +41,7 @@ __all__ = [
     "dotted",
     "names",
     "read",
+    "read_llm",
     "resolve",
     "settings",
 ]

@@ -13,9 +13,7 @@ from isvc.names import CONTAINER, KEY_VOLUME, api_key_secret
 from isvc.predictor import Container, Shape
 from isvc.runtimes import Runtime
 from isvc.servers import Server
-from isvc.service import PREFIX_VARIABLE, Canary, InferenceService, Sidecar
-
-STOP_ANNOTATION = "serving.kserve.io/stop"
+from isvc.service import PREFIX_VARIABLE, STOP_ANNOTATION, Canary, InferenceService, Sidecar
 
 
 def read(

@@ -10,6 +10,7 @@ from isvc.predictor import Container, Shape
 from isvc.servers import Server
 
 PREFIX_VARIABLE = "KSERVE_OPENAI_ROUTE_PREFIX"
+STOP_ANNOTATION = "serving.kserve.io/stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,14 @@ class InferenceService:
     address: str | None
     predictor_ready: bool
     stopped: bool
+
+    @property
+    def kind(self) -> str:
+        return "InferenceService"
+
+    @property
+    def api_version(self) -> str:
+        return "serving.kserve.io/v1beta1"
 
     @property
     def openai(self) -> bool:

@@ -4,6 +4,7 @@ from gateway.facts import AI_GATEWAY_GROUP, GATEWAY_API_GROUP, Facts
 from gateway.models import Rule
 from gateway.objects.metadata import Object, made
 from gateway.target import Target
+from isvc import LLM_KIND
 
 MODEL_HEADER = "x-ai-eg-model"
 """AI Gateway writes the model of the request's body into it, over what a client sends."""
@@ -49,6 +50,8 @@ def _rule(target: Target, facts: Facts, models: Rule) -> Object:
 def _ref(target: Target, revision: Target, models: Rule) -> Object:
     """The stable predictor's backend, or a canary's; weights only where there is something to share out."""
     ref: Object = {"name": revision.name}
+    if target.kind == LLM_KIND:
+        ref |= {"group": "inference.networking.k8s.io", "kind": "InferencePool"}
     # Left out within a namespace: AI Gateway 0.3 does not have the field.
     if target.backend_namespace != target.route_namespace:
         ref["namespace"] = target.backend_namespace
