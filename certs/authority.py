@@ -11,12 +11,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from certs import bundle, keys
-from certs.api import FAILED, Api, ApiError, Object
-from certs.keys import Pair
+from certs.api import FAILED, Api, Object
+from certs.ca_secret import MANAGER, CASecret, read
 from certs.watch import Backoff
 
 _LOG = logging.getLogger(__name__)
-MANAGER = "token-meter-certs"
 TICK = 60.0
 """Seconds between two looks without a change, at most: a suspended process misses its timers."""
 SOONEST = 0.2
@@ -45,11 +44,8 @@ class Authority:
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self._api = api
-        self._namespace = namespace
-        self._secret = secret
-        self._secret_path = f"/api/v1/namespaces/{namespace}/secrets/{secret}"
+        self._ca = CASecret(api, namespace=namespace, name=secret, life=life, clock=clock)
         self._configuration_path = f"{CONFIGURATIONS}/{configuration}"
-        self._life = life
         self._clock = clock
         self._former: bytes = b""
         self._changed = asyncio.Event()
@@ -83,38 +79,15 @@ class Authority:
 
         Returns the seconds until the next look: at most a minute, and not later than the stored CA is due.
         """
-        configuration = await self._read(self._configuration_path)
+        configuration = await read(self._api, self._configuration_path)
         published = _published(configuration)
-        ca, stored = await self._ensure_ca(published)
+        ca, stored = await self._ca.ensure([*published, self._former])
         wanted = bundle.merge(ca, [stored, *published, self._former], self._clock())
         self._former = wanted
         if configuration and any(found != wanted for found in published):
             await self._publish(configuration, wanted)
         left = keys.renewal_time(ca.certificate) - self._clock()
         return min(TICK, max(SOONEST, left.total_seconds()))
-
-    async def _ensure_ca(self, published: list[bytes]) -> tuple[Pair, bytes]:
-        """The CA to sign with and the bundle stored beside it."""
-        secret = await self._read(self._secret_path)
-        data = (secret or {}).get("data") or {}
-        stored = bundle.decode(data.get(bundle.BUNDLE))
-        try:
-            ca = bundle.read_ca(data, self._clock())
-            if not bundle.due(ca, self._clock()):
-                return ca, stored + ca.certificate_pem
-            _LOG.info("the CA is due; making the next one")
-        except bundle.Unusable as why:
-            _LOG.warning("making a CA: the Secret %s is unusable: %s", self._secret, why)
-        former = [stored, bundle.decode(data.get(bundle.CERTIFICATE)), *published, self._former]
-        ca = keys.make_ca(self._clock(), self._life)
-        stored = bundle.merge(ca, former, self._clock())
-        metadata: Object = {"name": self._secret, "namespace": self._namespace}
-        if secret:  # a change in between is a conflict, and looked at again
-            metadata["resourceVersion"] = secret["metadata"]["resourceVersion"]
-        body: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
-        body["data"] = bundle.write_ca(ca, stored)
-        await self._api.apply(self._secret_path, body, manager=MANAGER)
-        return ca, stored
 
     async def _publish(self, configuration: Object, wanted: bytes) -> None:
         """By webhook name, nothing but caBundle; with the uid, so that a deleted configuration is not made anew."""
@@ -132,14 +105,6 @@ class Authority:
             manager=MANAGER,
         )
         _LOG.info("published the CA bundle: %d certificates", len(bundle.split(wanted)))
-
-    async def _read(self, path: str) -> Object | None:
-        try:
-            return await self._api.get(path)
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
 
 
 def _published(configuration: Object | None) -> list[bytes]:

@@ -44,11 +44,11 @@ def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def make_ca(now: datetime, life: timedelta = CA_LIFE) -> Pair:
+def make_ca(now: datetime, life: timedelta = CA_LIFE, subject: str = "webhook") -> Pair:
     """A new self-signed CA; its key's digest is part of its name, so that two CAs are never taken for one."""
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    name = _name(f"webhook CA {identifier.digest.hex()[:8]}")
+    name = _name(f"{subject} CA {identifier.digest.hex()[:8]}")
     usage = _usage(digital_signature=True, key_cert_sign=True, crl_sign=True)
     certificate = (
         _builder(name, name, key.public_key(), now, now + life)
@@ -60,13 +60,15 @@ def make_ca(now: datetime, life: timedelta = CA_LIFE) -> Pair:
     return Pair(certificate, key)
 
 
-def mint_leaf(ca: Pair, names: Iterable[str], now: datetime, life: timedelta = LEAF_LIFE) -> Pair:
+def mint_leaf(
+    ca: Pair, names: Iterable[str], now: datetime, life: timedelta = LEAF_LIFE, subject: str = "webhook"
+) -> Pair:
     """A server certificate for DNS names and addresses, signed by `ca` and never outliving it."""
     key = ec.generate_private_key(ec.SECP256R1())
     until = min(now + life, ca.certificate.not_valid_after_utc)
     identifier = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
-        _builder(_name("webhook"), ca.certificate.subject, key.public_key(), now, until)
+        _builder(_name(subject), ca.certificate.subject, key.public_key(), now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from certs.api import FAILED, ApiError
 from certs.watch import Watch
 from gateway.cases import Case, Key, Stage
+from gateway.certificates import Certificates
 from gateway.client import Client
 from gateway.events import Events
 from gateway.facts import Capabilities, UnsupportedAPI
@@ -26,6 +27,7 @@ READ_CRDS = (
     "aigatewayroutes.aigateway.envoyproxy.io",
     "referencegrants.gateway.networking.k8s.io",
     "llminferenceservices.serving.kserve.io",
+    "backendtlspolicies.gateway.networking.k8s.io",
 )
 _WORKERS = 4
 
@@ -104,7 +106,10 @@ class Controller:
             enqueue=self._queue.add,
         )
         self._world = world
-        reconciler = Reconciler(self._api, world, self._events, rate_limit=self._settings.rate_limit)
+        certificates = Certificates(self._api, self._settings.namespace)
+        reconciler = Reconciler(
+            self._api, world, self._events, certificates, rate_limit=self._settings.rate_limit
+        )
 
         async def handle(owner: Owner) -> bool:
             return await self._handle(reconciler, world, owner)

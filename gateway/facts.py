@@ -32,7 +32,7 @@ class Capabilities:
 
     `ai_gateway` and `reference_grant` are versions. `backend_namespace`: a route can name an AIServiceBackend of
     another namespace (AI Gateway 0.4). `stream_idle_timeout`: a route's rules have that field (AI Gateway 1.1).
-    `llm`: the version of LLMInferenceService, None where that kind is not installed.
+    `backend_tls` is BackendTLSPolicy's version, `llm` that of LLMInferenceService, None where it is not installed.
     """
 
     ai_gateway: str = "v1beta1"
@@ -40,6 +40,7 @@ class Capabilities:
     backend_namespace: bool = True
     stream_idle_timeout: bool = True
     llm: str | None = None
+    backend_tls: str = "v1"
 
     @classmethod
     def from_crds(cls, crds: Iterable[Mapping[str, Any]]) -> "Capabilities":
@@ -55,13 +56,14 @@ class Capabilities:
         if "parentRefs" not in spec:
             raise UnsupportedAPI("AIGatewayRoute has no spec.parentRefs; install AI Gateway 0.3 or newer")
         rule = spec["rules"]["items"]["properties"]
-        grant, llm = kinds.get("ReferenceGrant"), kinds.get(LLM_KIND)
+        grant, llm, tls = (kinds.get(kind) for kind in ("ReferenceGrant", LLM_KIND, "BackendTLSPolicy"))
         return cls(
             ai_gateway=version,
             reference_grant=_newest(grant, "v1", "v1beta1") if grant else cls().reference_grant,
             backend_namespace="namespace" in rule["backendRefs"]["items"]["properties"],
             stream_idle_timeout="streamIdleTimeout" in rule,
             llm=_newest(llm, *LLM_VERSIONS) if llm else None,
+            backend_tls=_newest(tls, "v1", "v1alpha3") if tls else cls().backend_tls,
         )
 
 
@@ -90,13 +92,22 @@ def _properties(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Material:
+    """What TLS to the sidecar is made of, all PEM: its certificate and key, the CAs that Envoy verifies it by."""
+
+    certificate: str
+    key: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The cluster as the plan has to know it.
 
     `rate_limit`: Envoy Gateway has a rate limit backend (without one a limited route answers 500).
     `taken`: model names that an older InferenceService has behind this Gateway.
     `own_traffic_policy`, `own_client_policy`: the user has one on the route or the Gateway; ours stays away.
-    `key`: the API key's value, None where it is not known yet.
+    `key`: the API key's value, None where it is not known yet; `tls`: likewise, for a sidecar that speaks TLS.
     """
 
     gateway: GatewayRef
@@ -107,4 +118,5 @@ class Facts:
     own_traffic_policy: bool = False
     own_client_policy: bool = False
     key: str | None = None
+    tls: Material | None = None
     cluster_domain: str = "cluster.local"

@@ -7,7 +7,7 @@ from typing import Any
 from gateway import buffers, names
 from gateway.cases import Case, Stage
 from gateway.difference import stamped
-from gateway.facts import Capabilities, Facts
+from gateway.facts import Capabilities, Facts, Material
 from gateway.listeners import selected
 from gateway.notices import Notice, Reason
 from gateway.objects.metadata import Object
@@ -41,8 +41,9 @@ def intent(
     policies: Iterable[Mapping[str, Any]],
     *,
     rate_limit: bool,
+    tls: Material | None = None,
 ) -> Intent:
-    """`key` is the API key's value, `policies` the traffic policies of others."""
+    """`key` is the API key's value, `tls` what TLS is made of, `policies` the traffic policies of others."""
     service = case.service
     told = (Notice(Reason.NOT_INJECTED),) if case.uninjected else ()
     if stage is Stage.NOTHING or service is None:
@@ -55,6 +56,7 @@ def intent(
         taken=case.taken,
         own_client_policy=True,  # it is the Gateway's: made for it, not for one InferenceService
         key=key or "-",
+        tls=tls,
     )
     result = _plan(service, case.settings, facts)
     if stage is Stage.EARLY:

@@ -11,7 +11,7 @@ class Reason(StrEnum):
     RATE_LIMIT_UNAVAILABLE = "RateLimitUnavailable"
     TRANSFORMER_NEEDS_OPEN = "TransformerNeedsOpen"
     KEY_PLACEHOLDER = "KeyPlaceholder"
-    TLS_NOT_RENDERED = "TLSNotRendered"
+    TLS_PLACEHOLDER = "TLSPlaceholder"
     GATEWAY_OBJECTS_APPLIED = "GatewayObjectsApplied"
     GATEWAY_READY = "GatewayReady"
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
@@ -55,8 +55,8 @@ _SENTENCES = {
     ' so its access is "open"',
     Reason.KEY_PLACEHOLDER: "the Secret holds a placeholder in place of the key;"
     " replace it by a random one (openssl rand -hex 32) before applying",
-    Reason.TLS_NOT_RENDERED: "tls is not carried out yet, the gateway speaks plain HTTP to the sidecar;"
-    ' remove the annotation token-meter.dev/tls or set it to "false"',
+    Reason.TLS_PLACEHOLDER: "the ConfigMap holds a placeholder in place of the CA, and the key's Secret no certificate;"
+    " the controller makes them, else put in ca.crt there, and tls.crt and tls.key beside the key",
     Reason.GATEWAY_OBJECTS_APPLIED: "the objects that put it behind the Gateway are applied",
     Reason.GATEWAY_READY: "AI Gateway and Envoy Gateway have accepted its route and its policies",
     Reason.ROUTE_NOT_ACCEPTED: "its route is refused, so requests do not reach it; mend what the cause names",

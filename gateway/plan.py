@@ -11,7 +11,7 @@ from gateway import names
 from gateway.facts import Facts
 from gateway.models import share_out
 from gateway.notices import Notice, Reason
-from gateway.objects import access, backend, route, traffic
+from gateway.objects import access, backend, route, tls, traffic
 from gateway.objects.metadata import Object
 from gateway.target import Target, target_of, target_of_pool
 from isvc import Access, InferenceService, LLMInferenceService, Settings
@@ -57,16 +57,21 @@ def plan_llm(service: LLMInferenceService, settings: Settings, facts: Facts) -> 
 def _secrets(target: Target, facts: Facts) -> Iterator[Object]:
     if target.access is Access.GATEWAY:
         for namespace in dict.fromkeys((target.namespace, target.backend_namespace)):
-            yield access.secret(target, facts.key, namespace)
+            yield access.secret(target, facts, namespace)
+    elif target.tls:
+        yield access.secret(target, facts, target.namespace)
 
 
 def _backends(target: Target, facts: Facts) -> Iterator[Object]:
-    """Where requests go, by what right. The place of a BackendTLSPolicy is here too."""
+    """Where requests go, and by what right. CAs and policy come before the route: no request goes in the clear."""
     for revision in target.revisions:
         if revision.pods is not None:
             yield backend.service(revision)
         yield backend.backend(revision)
         yield backend.ai_service_backend(revision, facts.capabilities)
+    if target.tls:
+        yield tls.ca_config_map(target, facts.tls.ca if facts.tls else None)
+        yield tls.backend_tls_policy(target, facts.capabilities)
     if target.access is Access.GATEWAY:
         yield access.backend_security_policy(target, facts.capabilities)
     if target.backend_namespace != target.route_namespace:
@@ -106,5 +111,5 @@ def _notices(service: InferenceService, settings: Settings, target: Target, fact
             Reason.KEY_PLACEHOLDER,
             f"Secret {target.namespace}/{access.secret_name(target, target.namespace)}",
         )
-    if settings.tls:
-        yield Notice(Reason.TLS_NOT_RENDERED)
+    if target.tls and facts.tls is None:
+        yield Notice(Reason.TLS_PLACEHOLDER, f"ConfigMap {target.backend_namespace}/{target.name}")

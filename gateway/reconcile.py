@@ -13,15 +13,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from certs.api import Api, ApiError, Object
+from certs.keys import service_names
 from gateway import resources, verdict
 from gateway.cases import Case, Key, Stage
+from gateway.certificates import Certificates
 from gateway.client import Client
 from gateway.difference import differs
 from gateway.events import Events
+from gateway.facts import Material
 from gateway.intent import Id, buffer_notices, id_of, intent, of_gateway
 from gateway.names import label
+from gateway.names import service as own_service
 from gateway.notices import Notice, Reason
 from gateway.owned import Owner, WholeCluster
+from gateway.target import speaks_tls
 from gateway.world import World, generated, trim
 from isvc import GatewayRef, InferenceService, LLMInferenceService
 from isvc.names import KEY_FIELD, api_key_secret
@@ -38,8 +43,11 @@ class Conflict(Exception):
 class Reconciler:
     """Brings one owner's objects to what they should be; raises what a request raises, and Conflict."""
 
-    def __init__(self, api: Client, world: World, events: Events, *, rate_limit: str) -> None:
+    def __init__(
+        self, api: Client, world: World, events: Events, certificates: Certificates, *, rate_limit: str
+    ) -> None:
         self._api = api
+        self._certificates = certificates
         self._world = world
         self._events = events
         self._rate_limit = rate_limit
@@ -78,6 +86,7 @@ class Reconciler:
             self._world.capabilities,
             self._world.foreign("BackendTrafficPolicy"),
             rate_limit=self._limits(gateway),
+            tls=await self._tls(case, live) if stage is not Stage.NOTHING else None,
         )
         try:
             wrote = await self._settle(key, wanted.objects, live, _kept(case))
@@ -183,6 +192,15 @@ class Reconciler:
             self._api, f"/api/v1/namespaces/{service.namespace}/secrets/{name}"
         )
         return _value(standing) or secrets.token_hex(32)
+
+    async def _tls(self, case: Case, live: Mapping[Id, Mapping[str, Any]]) -> Material | None:
+        """Certificate, key and CAs of a sidecar that speaks TLS. All its Services' names are in the certificate."""
+        service = case.service
+        if not isinstance(service, InferenceService) or not speaks_tls(service, case.settings):
+            return None
+        standing = live.get(("Secret", service.namespace, api_key_secret(service.name))) or {}
+        names = service_names(own_service(service.name), service.namespace)
+        return await self._certificates.material(standing.get("data") or {}, names)
 
 
 def _kept(case: Case) -> tuple[Id, ...]:

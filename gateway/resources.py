@@ -8,8 +8,10 @@ from gateway.facts import AI_GATEWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_API_GRO
 Object = Mapping[str, Any]
 PLURALS = {
     "Secret": "secrets",
+    "ConfigMap": "configmaps",
     "Service": "services",
     "Backend": "backends",
+    "BackendTLSPolicy": "backendtlspolicies",
     "AIServiceBackend": "aiservicebackends",
     "BackendSecurityPolicy": "backendsecuritypolicies",
     "ReferenceGrant": "referencegrants",
@@ -19,7 +21,7 @@ PLURALS = {
     "ClientTrafficPolicy": "clienttrafficpolicies",
 }
 """What the controller writes, in the order in which it is applied; what goes, goes the other way round."""
-CORE = ("Secret", "Service")
+CORE = ("Secret", "ConfigMap", "Service")
 _AI = ("AIServiceBackend", "BackendSecurityPolicy", "AIGatewayRoute")
 
 
@@ -29,6 +31,8 @@ def api_version(kind: str, capabilities: Capabilities) -> str:
         return "v1"
     if kind in _AI:
         return f"{AI_GATEWAY_GROUP}/{capabilities.ai_gateway}"
+    if kind == "BackendTLSPolicy":
+        return f"{GATEWAY_API_GROUP}/{capabilities.backend_tls}"
     if kind == "ReferenceGrant":
         return f"{GATEWAY_API_GROUP}/{capabilities.reference_grant}"
     if kind == "HTTPRoute":

@@ -8,7 +8,7 @@ from gateway import names
 from gateway.facts import Facts, Placement
 from gateway.models import Model, public_names
 from isvc import Access, InferenceService, Limit, LLMInferenceService, Mode, Settings
-from isvc.names import DATA_PORT
+from isvc.names import DATA_PORT, TLS_VARIABLE
 
 AGENT_PORT = 9081
 """KServe's agent, which stands in front of the pod where logger or batcher are set (KServe 0.20, agent_injector.go)."""
@@ -39,6 +39,7 @@ class Target:
     route_namespace: str
     route: str
     service: str
+    tls: bool = False
     kind: str = "InferenceService"
     api_version: str = "serving.kserve.io/v1beta1"
     weight: int = 100
@@ -79,6 +80,7 @@ def target_of(service: InferenceService, settings: Settings, facts: Facts) -> Ta
         route_namespace=route_namespace,
         route=beside_gateway if cross else beside_model,
         service=own,
+        tls=speaks_tls(service, settings),
     )
     canaries = tuple(_canaries(target, service, facts, away=away)) if standard else ()
     left = max(100 - sum(canary.weight for canary in canaries), 0)
@@ -139,6 +141,13 @@ def _knative_address(service: InferenceService, facts: Facts) -> tuple[str, int]
     fallback = f"http://{service.name}.{service.namespace}.svc.{facts.cluster_domain}"
     url = urlsplit(service.address or fallback)
     return url.hostname or urlsplit(fallback).netloc, url.port or (443 if url.scheme == "https" else 80)
+
+
+def speaks_tls(service: InferenceService, settings: Settings) -> bool:
+    """Likewise: what a sidecar speaks is told to it when it is put in."""
+    if service.sidecar:
+        return TLS_VARIABLE in service.sidecar.env
+    return settings.tls and service.mode is Mode.STANDARD
 
 
 def _access(service: InferenceService, settings: Settings) -> Access:

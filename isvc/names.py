@@ -7,6 +7,9 @@ CONTAINER = "token-meter"
 KEY_VOLUME = "token-meter-key"
 KEY_MOUNT = "/etc/token-meter/key"
 KEY_FIELD = "apiKey"
+TLS_VARIABLE = "TOKEN_METER_TLS_DIR"
+"""Tells the sidecar to speak TLS: certificate and key are in the key's Secret, beside it."""
+CERTIFICATE_FIELD, PRIVATE_KEY_FIELD = "tls.crt", "tls.key"
 DATA_PORT = 9180
 ADMIN_PORT = 9181
 MOVED_PORT = 9182

@@ -15,6 +15,7 @@ from sidecar.pool import Pool
 from sidecar.proxy import Proxy
 from sidecar.readiness import Readiness
 from sidecar.settings import Settings, SettingsError, read_settings
+from sidecar.tls import Certificate
 
 _BACKLOG = 4096
 _HOUSEKEEPING_SECONDS = 1.0
@@ -59,10 +60,13 @@ class Server:
         )
         proxy = Proxy(settings, pool, metrics, log)
         readiness = Readiness(settings.upstream_address, settings.readiness_path)
+        certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
 
         def state() -> tuple[bool, str]:
             if self._stopping:
                 return False, "stopping"
+            if certificate and not certificate.loaded:
+                return False, certificate.problem
             return (
                 (True, "ok")
                 if readiness.ready
@@ -80,7 +84,10 @@ class Server:
             settings.admin_port,
             limit=settings.max_header_bytes,
         )
-        tasks = [asyncio.ensure_future(readiness.watch()), asyncio.ensure_future(self._keep_house(pool))]
+        tasks = [
+            asyncio.ensure_future(readiness.watch()),
+            asyncio.ensure_future(self._keep_house(pool, certificate)),
+        ]
         waiting = asyncio.ensure_future(stop.wait())
         try:
             if settings.wait_for_model:
@@ -94,6 +101,7 @@ class Server:
                     settings.host,
                     settings.port,
                     backlog=_BACKLOG,
+                    ssl=certificate.context if certificate else None,
                 )
                 log.line(
                     "listening",
@@ -126,7 +134,9 @@ class Server:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*[asyncio.shield(connection.closed) for connection in self._connections])
 
-    async def _keep_house(self, pool: Pool) -> None:
+    async def _keep_house(self, pool: Pool, certificate: Certificate | None) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
             pool.expire()
+            if certificate:
+                certificate.look()

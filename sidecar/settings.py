@@ -48,6 +48,9 @@ class Settings(BaseModel):
     models: tuple[str, ...] = ()
     gateway: str = ""
     api_key_file: Path | None = None
+    tls_dir: Path | None = Field(
+        default=None, description="tls.crt and tls.key; the data port speaks TLS then"
+    )
     user_header: str = Field(default="x-user-id", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
     wait_for_model: bool = False
     readiness_path: str = Field(default="/v1/models", pattern=r"^/[!-~]*$")

@@ -196,6 +196,15 @@ _CORE: Mapping[str, Any] = {
             },
         },
     },
+    "ConfigMap": {
+        "additionalProperties": False,
+        "required": ["apiVersion", "kind", "metadata", "data"],
+        "properties": {
+            **_HEAD,
+            "metadata": True,
+            "data": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    },
     "Secret": {
         "additionalProperties": False,
         "required": ["apiVersion", "kind", "metadata", "type"],

@@ -86,7 +86,16 @@ def _graph(service: InferenceService, facts: Facts) -> str:
 def _tls(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:
     if service.tls:
         return Skip(Reason.SERVER_TLS)
-    return Skip(Reason.TLS) if settings.tls else None
+    if not settings.tls:
+        return None
+    callers = {
+        "Knative's queue-proxy": service.mode is Mode.KNATIVE,
+        "KServe's agent (logger, batcher)": service.logger or service.batcher,
+        "its transformer": service.transformer,
+        "an InferenceGraph": bool(_graph(service, facts)),
+    }
+    plain = next((caller for caller, there in callers.items() if there), None)
+    return Skip(Reason.TLS, plain) if plain else None
 
 
 def _ports(service: InferenceService, settings: Settings, facts: Facts) -> Skip | None:

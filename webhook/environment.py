@@ -8,6 +8,7 @@ FOLLOWING = (
     "TOKEN_METER_SERVER",
     "TOKEN_METER_MODELS",
     "TOKEN_METER_API_KEY_FILE",
+    names.TLS_VARIABLE,
 )
 """What follows the ISVC where the sidecar is there already; the rest stays, so that no pod restarts."""
 
@@ -34,6 +35,7 @@ def environment(
         "TOKEN_METER_API_KEY_FILE": f"{names.KEY_MOUNT}/{names.KEY_FIELD}"
         if access is Access.GATEWAY
         else None,
+        names.TLS_VARIABLE: names.KEY_MOUNT if settings.tls else None,
         "TOKEN_METER_USER_HEADER": settings.limit_by,
         # Knative's readiness is a TCP connect to the data port: it may open only when the model answers.
         "TOKEN_METER_WAIT_FOR_MODEL": "true" if service.mode is Mode.KNATIVE else None,

@@ -78,7 +78,7 @@ class Plan:
     takes over its port; where it is None and `ports` is asked for, the server's `ports` name the sidecar's instead.
     `redirect` are the probes that would reach the sidecar and go to the server's port from now on; `probe` asks for a
     readiness probe on that port, `prefix` for KSERVE_OPENAI_ROUTE_PREFIX="", `rename` for the name kserve-container.
-    `key_secret` None leaves access open, `volume` says whether this predictor has to hold its volume.
+    `key_secret` None mounts neither key nor certificate, `volume` says whether this predictor has to hold its volume.
     `known` is the sidecar's path where the object has it already, `former_port` the server's port that it went to;
     `revision` is the wish for a new sidecar in its place, where that differs from the one it was made with.
     `as_root`: the pod's user is root, which the sidecar must not be. `inherits`: the server's fields are merged over

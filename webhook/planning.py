@@ -45,7 +45,7 @@ def _plan(service: InferenceService, settings: Settings, facts: Facts, who: Acce
         env=environment(
             service, settings, port=port, admin_port=admin_port, server_port=server_port, access=who
         ),
-        key_secret=names.api_key_secret(service.name) if who is Access.GATEWAY else None,
+        key_secret=names.api_key_secret(service.name) if who is Access.GATEWAY or settings.tls else None,
         ports=taken is None,
         move=taken.argument if taken and service.told_port != taken.moved else None,
         redirect=_misled(service, port),

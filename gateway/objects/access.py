@@ -2,24 +2,30 @@
 
 import base64
 
-from gateway.facts import AI_GATEWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_API_GROUP, Capabilities
+from gateway.facts import AI_GATEWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_API_GROUP, Capabilities, Facts
 from gateway.objects.metadata import Object, made
 from gateway.target import Target
-from isvc.names import KEY_FIELD, api_key_secret
+from isvc import Access
+from isvc.names import CERTIFICATE_FIELD, KEY_FIELD, PRIVATE_KEY_FIELD, api_key_secret
 
 KEY_PLACEHOLDER = "REPLACE-WITH-A-RANDOM-KEY"
 
 
-def secret(target: Target, key: str | None, namespace: str) -> Object:
-    """The key, or a placeholder that says so.
+def secret(target: Target, facts: Facts, namespace: str) -> Object:
+    """The key, or a placeholder that says so; for TLS the sidecar's certificate and private key too.
 
-    Beside the model the pod mounts it; where the backend objects stand elsewhere the gateway needs it there too.
+    Beside the model the pod mounts it; where the backend objects stand elsewhere the gateway needs the key there too.
     """
     content: Object
-    if key is None:
+    if facts.key is None and target.access is Access.GATEWAY:
         content = {"stringData": {KEY_FIELD: KEY_PLACEHOLDER}}
     else:
-        content = {"data": {KEY_FIELD: base64.b64encode(key.encode()).decode()}}
+        fields = {KEY_FIELD: facts.key} if target.access is Access.GATEWAY else {}
+        if facts.tls and target.tls and namespace == target.namespace:
+            fields |= {CERTIFICATE_FIELD: facts.tls.certificate, PRIVATE_KEY_FIELD: facts.tls.key}
+        content = {
+            "data": {name: base64.b64encode((text or "").encode()).decode() for name, text in fields.items()}
+        }
     return (
         made("Secret", "v1", secret_name(target, namespace), namespace, target) | {"type": "Opaque"} | content
     )

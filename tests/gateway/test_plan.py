@@ -382,7 +382,7 @@ def test_every_object_is_found_by_its_labels_and_by_none_of_kserves() -> None:
 
 
 def test_tls_that_is_not_there_yet_is_said() -> None:
-    assert Reason.TLS_NOT_RENDERED in reasons(planned(llm(annotations={"tls": "true"})))
+    assert Reason.TLS_PLACEHOLDER in reasons(planned(llm(annotations={"tls": "true"})))
 
 
 def test_another_gateway_has_a_policy_of_its_own() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.facts import Capabilities, Facts, Placement, UnsupportedAPI
+from gateway.facts import Capabilities, Facts, Material, Placement, UnsupportedAPI
 from gateway.plan import Plan
 from isvc import Mode
 from tests import crds
@@ -34,6 +34,10 @@ def services() -> Iterator[tuple[dict[str, Any], Facts]]:
     yield llm(annotations={"access": "open", "limit": "5/day", "limit-by": "X-Tenant"}), FACTS
     yield llm("a" * 60, "b" * 63, logger={"mode": "all"}), FACTS
     yield injected(with_canary(llm(), 20)), FACTS
+    yield (
+        injected(with_canary(llm(annotations={"tls": "true"}), 20)),
+        replace(FACTS, tls=Material("c", "k", "a")),
+    )
     yield llm(args=many), FACTS
     yield llm(args=many), replace(FACTS, taken=frozenset(f"model-{i}" for i in range(40)))
 

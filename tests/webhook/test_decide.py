@@ -66,7 +66,7 @@ SKIPPED = [
     (_object(_custom("openvino/model_server:latest", "--task=text_generation")), Reason.NO_HTTP_PORT),
     (_object(_custom("vllm/vllm-openai:v1", "--ssl-certfile=/c", "--ssl-keyfile=/k")), Reason.SERVER_TLS),
     (_object(_custom("vllm/vllm-openai:v1", "--api-key=s")), Reason.SERVER_API_KEY),
-    (_object(_model(), tls="true"), Reason.TLS),
+    (_object({**_model(), "logger": {"mode": "all"}}, tls="true"), Reason.TLS),
     (
         _object(
             _custom(

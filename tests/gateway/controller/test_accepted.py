@@ -1,8 +1,11 @@
 """The controller with the real Envoy Gateway and AI Gateway's stand-in: what it says and does of what they say."""
 
+import base64
+import json
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
 
 from tests import crds
 from tests.cluster.ai_gateway_standin import Controller
@@ -196,3 +199,34 @@ def test_a_canary_gets_its_share_and_the_gateways_take_it(
     scene.store(stable)
     eventually(lambda: list(shares()) == ["token-meter-m"])
     eventually(lambda: not [name for _, _, name in scene.made() if "next" in name])
+
+
+@pytest.mark.parametrize("origin", ["All", "Same"])
+def test_tls_to_the_sidecar_is_taken_by_envoy_gateway(
+    origin: str, envoy_gateway: EnvoyGateway, start: Start, scene: Scene
+) -> None:
+    """The certificate is there before the pod is ready; nothing is written again; without the ISVC all is gone."""
+    scene.listen(origin)
+    run = start(RESYNC_SECONDS="0.3")
+    scene.serve(ready=False, tls="true")
+    eventually(lambda: ("Secret", "models") in scene.kinds())
+    (secret,) = (obj for (kind, _, _), obj in scene.made().items() if kind == "Secret")
+    assert set(secret["data"]) == {"apiKey", "tls.crt", "tls.key"}
+    scene.ready()
+    eventually(lambda: "GatewayReady" in scene.told())
+    policy = scene.run("get", "backendtlspolicy", "token-meter-m", "-o=json")
+    conditions = [c for one in json.loads(policy)["status"]["ancestors"] for c in one["conditions"]]
+    assert ("Accepted", "True") in {(c["type"], c["status"]) for c in conditions}
+    trusted = scene.run("get", "configmap", "token-meter-m", r"-o=jsonpath={.data.ca\.crt}")
+    leaf = x509.load_pem_x509_certificate(base64.b64decode(secret["data"]["tls.crt"]))
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted.encode()))
+
+    writes = counted(run.port, "token_meter_gateway_writes")
+    done = counted(run.port, "token_meter_gateway_reconcile_seconds_count")
+    eventually(lambda: counted(run.port, "token_meter_gateway_reconcile_seconds_count") > done + 20)
+    assert counted(run.port, "token_meter_gateway_writes") == writes
+
+    scene.run("delete", "secret", secret["metadata"]["name"])
+    eventually(lambda: ("Secret", "models") in scene.kinds())
+    scene.run("delete", "isvc", "m")
+    eventually(lambda: not scene.made())
