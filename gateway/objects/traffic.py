@@ -30,6 +30,8 @@ def backend_traffic_policy(target: Target, name: str, models: Sequence[Model], l
         "maxConnections": CONNECTIONS,
         "maxPendingRequests": CONNECTIONS,
         "maxParallelRequests": CONNECTIONS,
+        # A pod that goes has all its requests tried again at once.
+        "maxParallelRetries": CONNECTIONS,
     }
     # Such a request has reached no pod; Envoy Gateway has Envoy try another one.
     spec["retry"] = {"numRetries": 2, "retryOn": {"triggers": ["connect-failure"]}}
