@@ -8,7 +8,10 @@ finds a webhook by its Service's EndpointSlices (`--enable-aggregator-routing`),
 
 import json
 import secrets
+import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import parts
 from demo.processes import Child, Processes, free_ports
@@ -48,12 +51,16 @@ class ControlPlane(Cluster):
         return Client(self.url, self.ca, self.token)
 
     def up(self) -> None:
-        etcd_port, peer_port, port = free_ports(3)
-        self.url = f"https://127.0.0.1:{port}"
+        etcd_port, peer_port, self._port = free_ports(3)
+        self.url, self._etcd = f"https://127.0.0.1:{self._port}", f"http://127.0.0.1:{etcd_port}"
         try:
-            self._start_etcd(f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}")
-            server = self._start_api_server(f"http://127.0.0.1:{etcd_port}", port)
-            self.processes.wait(server, self._ready, START_SECONDS)
+            self._start_etcd(self._etcd, f"http://127.0.0.1:{peer_port}")
+            tokens, key = self.folder / "tokens.csv", self.folder / "service-account.key"
+            tokens.touch(0o600)
+            tokens.write_text(f'{self.token},admin,admin,"system:masters"\n')
+            write_key(key)
+            self._server = self._start_api_server(self._etcd, self._port)
+            self.processes.wait(self._server, self._ready, START_SECONDS)
             self.write_kubeconfig(self.kubeconfig, self.token)
             self._start_controllers()
         except BaseException:
@@ -64,6 +71,28 @@ class ControlPlane(Cluster):
         for child in self._children:  # nothing in it is to be kept, and an orderly end takes seconds
             child.process.kill()
         self.processes.stop()
+
+    def restart_api_server(self) -> None:
+        """End it as a crash would, and start it anew on what etcd holds."""
+        self._server.process.kill()
+        self._server.process.wait()
+        self._server = self._start_api_server(self._etcd, self._port)
+        end = time.monotonic() + START_SECONDS
+        while not self._ready():  # not by `wait`: that minds the one that was killed
+            if time.monotonic() > end:
+                raise TimeoutError(f"the API server is not ready after {START_SECONDS:.0f} s")
+            time.sleep(0.1)
+
+    def compact(self) -> None:
+        """Have etcd forget all revisions but the present (its JSON gateway, /v3/kv)."""
+        newest = self._ask_etcd("range", {"key": "AA=="})["header"]["revision"]
+        self._ask_etcd("compaction", {"revision": newest, "physical": True})
+
+    def _ask_etcd(self, method: str, body: dict[str, object]) -> dict[str, Any]:
+        request = urllib.request.Request(f"{self._etcd}/v3/kv/{method}", json.dumps(body).encode())  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
 
     def write_kubeconfig(self, file: Path, token: str, namespace: str = "default") -> None:
         """A kubeconfig (JSON is YAML) that speaks to this API server with a bearer token."""
@@ -100,9 +129,6 @@ class ControlPlane(Cluster):
 
     def _start_api_server(self, etcd: str, port: int) -> Child:
         tokens, key = self.folder / "tokens.csv", self.folder / "service-account.key"
-        tokens.touch(0o600)
-        tokens.write_text(f'{self.token},admin,admin,"system:masters"\n')
-        write_key(key)
         return self._start(
             "kube-apiserver",
             f"--etcd-servers={etcd}",

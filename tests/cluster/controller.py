@@ -48,6 +48,11 @@ class Run:
         """What it has written so far."""
         return self._child.log.read_text(errors="replace")
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.process.poll() is None
+
     def kill(self) -> None:
         """SIGKILL, as when its node dies."""
         self._child.process.kill()

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests import crds
 from tests.cluster.client import Client
+from tests.cluster.cluster import Cluster
 
 FOLDERS = ("kserve", "gateway-api", "envoy-gateway")
 NOT_OURS = {
@@ -39,11 +40,26 @@ def newest_ai_gateway() -> str:
 
 def replace_ai_gateway(client: Client, release: str) -> None:
     """Put the CRDs of another AI Gateway release in place of those that stand there, with all their objects."""
+    remove_ai_gateway(client)
+    install_ai_gateway(client, release)
+
+
+def remove_ai_gateway(client: Client) -> None:
+    """Delete AI Gateway's CRDs with all their objects."""
     for crd in crds.load(f"ai-gateway/{newest_ai_gateway()}"):
         path = f"{PATH}/{crd['metadata']['name']}"
         client.request("DELETE", path)
         _until(client, path, 404)
+
+
+def install_ai_gateway(client: Client, release: str) -> None:
+    """Create the CRDs of a release where there are none."""
     _create(client, f"ai-gateway/{release}")
+
+
+def upgrade_ai_gateway(cluster: Cluster, release: str) -> None:
+    """Apply the CRDs of a newer release over those that stand there, whose objects stay."""
+    cluster.apply(crds.load(f"ai-gateway/{release}"), "--server-side", "--force-conflicts")
 
 
 def install_kind(client: Client, kind: str) -> None:

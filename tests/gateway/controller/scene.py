@@ -68,9 +68,9 @@ class Scene:
         """Server-side apply by the administrator."""
         self.plane.apply([obj], "--server-side", "--force-conflicts")
 
-    def serve(self, name: str = "m", *, ready: bool = True, **annotations: str) -> None:
+    def serve(self, name: str = "m", *, ready: bool = True, model: str = "llama", **annotations: str) -> None:
         """An injected InferenceService, and its predictor ready."""
-        self.store(llm(name, self.models, args=["--model_name=llama"], annotations=annotations))
+        self.store(llm(name, self.models, args=[f"--model_name={model}"], annotations=annotations))
         if ready:
             self.ready(name)
 
@@ -96,23 +96,23 @@ class Scene:
         """kubectl in the models' namespace."""
         return self.plane.kubectl(*arguments, f"--namespace={self.models}")
 
-    def made(self) -> dict[tuple[str, str, str], Json]:
+    def made(self, ai_gateway: str = "v1beta1") -> dict[tuple[str, str, str], Json]:
         """Every object of the controller's in both namespaces, by kind, namespace and name."""
         found = {}
         for kind in PLURALS:
-            path = collection(kind, api_version(kind, Capabilities()))
+            path = collection(kind, api_version(kind, Capabilities(ai_gateway)))
             listed = self.plane.client.request(
                 "GET", f"{path}?labelSelector=app.kubernetes.io/managed-by=token-meter"
             ).body
-            for obj in listed.get("items", ()):
+            for obj in listed.get("items", ()) if isinstance(listed, dict) else ():
                 place = obj["metadata"]["namespace"]
                 if place in (self.models, self.infra):
                     found[kind, place.split("-")[0], obj["metadata"]["name"]] = obj
         return found
 
-    def kinds(self) -> set[tuple[str, str]]:
+    def kinds(self, ai_gateway: str = "v1beta1") -> set[tuple[str, str]]:
         """Kind and place (models, infra) of all that is made."""
-        return {(kind, place) for kind, place, _ in self.made()}
+        return {(kind, place) for kind, place, _ in self.made(ai_gateway)}
 
     def told(self) -> str:
         """The Events in the models' namespace."""
