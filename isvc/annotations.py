@@ -18,12 +18,15 @@ INJECTION_LABEL = f"{DOMAIN}/injection"
 
 
 class Unit(StrEnum):
-    """The window of a limit, as Envoy Gateway's RateLimitUnit names it."""
+    """The window of a limit, as Envoy Gateway 1.9's RateLimitUnit names it; older ones end at the day."""
 
     SECOND = "Second"
     MINUTE = "Minute"
     HOUR = "Hour"
     DAY = "Day"
+    WEEK = "Week"
+    MONTH = "Month"
+    YEAR = "Year"
 
 
 class Access(StrEnum):
@@ -94,7 +97,7 @@ def _gateway(text: str) -> GatewayRef:
 def _limit(text: str) -> Limit | None:
     if text == "off":
         return None
-    match = re.fullmatch(r"(\d{1,10})/(second|minute|hour|day)", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,10})/(second|minute|hour|day|week|month|year)", text, re.ASCII)
     if not match or not 1 <= int(match[1]) <= _MAX_UINT32:
         raise _NotAllowedError
     return Limit(int(match[1]), Unit(match[2].capitalize()))
@@ -150,7 +153,7 @@ ANNOTATIONS = {
         Annotation(
             "limit",
             _limit,
-            "TOKENS/UNIT with UNIT one of second, minute, hour, day (1000/hour), or off",
+            "TOKENS/UNIT with UNIT one of second, minute, hour, day, week, month, year (1000/hour), or off",
             namespace=True,
             cluster=True,
         ),

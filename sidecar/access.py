@@ -106,7 +106,10 @@ class Access:
     def _refused(self, given: bytes | None) -> str:
         where = f" {self._gateway}" if self._gateway else ""
         what = "Incorrect API key." if given is not None else "No API key was given."
-        return f"{what} This model is served through the gateway{where}: send the request there."
+        return (
+            f"{what} This model is served through the gateway{where}: send the request there. What calls it inside the"
+            " cluster without a key (an InferenceGraph) needs token-meter.dev/access: open on the InferenceService."
+        )
 
 
 def _bearer(head: RequestHead) -> bytes | None:

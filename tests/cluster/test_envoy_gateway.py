@@ -62,6 +62,9 @@ SCENES = {
         model("local-renamed", args=SEVERAL), replace(LOCAL, taken=frozenset({"several"}))
     ),
     "local-no-limit": Scene(model("local-free", {"limit": "off"}), LOCAL),
+    "local-week": Scene(model("local-week", {"limit": "7/week"}), LOCAL),
+    "local-month": Scene(model("local-month", {"limit": "8/month"}), LOCAL),
+    "local-year": Scene(model("local-year", {"limit": "9/year"}), LOCAL),
     "local-own-limit": Scene(model("local-own", {"limit": "5/day", "limit-by": "X-Tenant"}), LOCAL),
     "cross": Scene(model("cross"), CROSS),
     "cross-guide": Scene(guide(), CROSS),
