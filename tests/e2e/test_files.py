@@ -2,34 +2,19 @@
 
 import json
 import re
-from typing import Any
 
 import pytest
 import yaml
 
-from tests import crds
-from tests.cluster.cluster import as_list
-from tests.cluster.control_plane import ControlPlane
 from tests.e2e import flow
 from tests.e2e.kind_cluster import TOOLS, unavailable
-from tests.e2e.settings import FOLDER, IMAGES, VERSIONS, documents, inference_service, valkey
+from tests.e2e.settings import FOLDER, IMAGES, VERSIONS, inference_service
 from tests.e2e.surroundings import charts
 from tests.manifests.render import objects
 from webhook import injection
 from webhook.plan import Facts
 
 REPOSITORY = FOLDER.parents[1]
-
-
-@crds.needed
-def test_the_api_server_takes_every_object(cluster: ControlPlane) -> None:
-    """The Service and Deployment of valkey, the Gateway and the InferenceService, strictly read."""
-    everything: list[Any] = [*valkey(), *documents("gateway"), inference_service()]
-    spaces = [one for one in everything if one["kind"] == "Namespace"]
-    cluster.apply([*spaces, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kserve-test"}}])
-    cluster.kubectl(
-        "apply", "-f-", "--dry-run=server", "--server-side", "--validate=strict", stdin=as_list(everything)
-    )
 
 
 def test_the_inferenceservice_is_one_that_gets_the_sidecar() -> None:
