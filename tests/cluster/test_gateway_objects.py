@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.resources import PLURALS
 from tests import crds
 from tests.cluster import official
 from tests.cluster.control_plane import ControlPlane
@@ -72,16 +73,3 @@ def applied(cluster: ControlPlane, obj: dict[str, Any]) -> Any:
     path = f"{root}/namespaces/{metadata['namespace']}/{PLURALS[obj['kind']]}/{metadata['name']}"
     query = "dryRun=All&fieldManager=tests&fieldValidation=Strict"
     return cluster.client.request("PATCH", f"{path}?{query}", obj, "application/apply-patch+yaml")
-
-
-PLURALS = {
-    "AIGatewayRoute": "aigatewayroutes",
-    "AIServiceBackend": "aiservicebackends",
-    "Backend": "backends",
-    "BackendSecurityPolicy": "backendsecuritypolicies",
-    "BackendTLSPolicy": "backendtlspolicies",
-    "BackendTrafficPolicy": "backendtrafficpolicies",
-    "ReferenceGrant": "referencegrants",
-    "Secret": "secrets",
-    "Service": "services",
-}
