@@ -23,10 +23,11 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Channel of a request, and its user where one can be trusted."""
+    """Channel of a request; its user and the model's name at the gateway where they can be trusted."""
 
     channel: Channel
     user: str | None = None
+    gateway_model: str | None = None
 
 
 class KeyFile:
@@ -100,8 +101,12 @@ class Access:
         given = _bearer(head)
         if not _matches(given, keys) and not _matches(given, self._keys.reload(now)):
             raise Refusal(401, "authentication_error", self._refused(given), code="invalid_api_key")
-        user = head.get(self._user_header)
-        return Caller(Channel.GATEWAY, user.decode("latin-1") if user else None)
+        user, model = head.get(self._user_header), head.get(_GATEWAY_HEADERS[0])
+        return Caller(
+            Channel.GATEWAY,
+            user.decode("latin-1") if user else None,
+            model.decode("latin-1") if model else None,
+        )
 
     def _refused(self, given: bytes | None) -> str:
         where = f" {self._gateway}" if self._gateway else ""

@@ -12,9 +12,10 @@ from sidecar.endpoints import STREAMS_CHUNKS
 from sidecar.errors import Refusal
 from sidecar.forward import BodyForwarder, Transform
 from sidecar.lost import UpstreamLost, UpstreamTimeout, no_answer
-from sidecar.record import CountedBy, Outcome, Record
+from sidecar.record import CountedBy, GatewaySaw, Outcome, Record
 from sidecar.request_body import Ask, RequestBody
 from sidecar.stream import ChunkStream, Delivery
+from sidecar.usage import NOTHING, Usage
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
@@ -55,6 +56,7 @@ class AnswerDelivery:
             delivery = Delivery.NONE
         strip = answer.ask is Ask.RUNNING_USAGE and not body.wants_running
         chunks = ChunkStream(delivery, strip_running=strip)
+        self._record.so_far = lambda: _so_far(chunks)
         self._connection.answer.start(answer.head, length=None)
         lost: Refusal | None = None
         try:
@@ -69,6 +71,8 @@ class AnswerDelivery:
             raise
         rest = chunks.finish()
         self._settle(chunks, whole=lost is None)
+        if lost is None:
+            self._seen_whole()
         self._proxy.conclude(self._record)
         self._connection.answer.write(rest + lost.event if lost else rest)
         self._connection.answer.end()
@@ -83,6 +87,7 @@ class AnswerDelivery:
             reader.feed(first)
         if upstream.complete:
             self._count(reader)
+            self._seen_whole()
             self._proxy.conclude(record)
             bodiless = head.status in (204, 304)
             self._connection.answer.start(
@@ -108,6 +113,7 @@ class AnswerDelivery:
             self._count(reader)
             raise
         self._count(reader)
+        self._seen_whole()
         self._proxy.conclude(record)
         self._connection.answer.end()
 
@@ -146,10 +152,24 @@ class AnswerDelivery:
         if isinstance(reader, EventReader) and reader.error:
             self._record.outcome = Outcome.UPSTREAM_ERROR
 
+    def _seen_whole(self) -> None:
+        """The gateway gets the answer to its end, and charges the usage in it."""
+        record = self._record
+        if record.channel is Channel.GATEWAY and record.counted_by is CountedBy.SERVER:
+            record.gateway_saw = GatewaySaw.FINAL
+
     def _broken(self, error: UpstreamLost | UpstreamTimeout) -> Refusal:
         """An answer that has begun and cannot be ended."""
         self._record.outcome = lost_outcome(error)
         return no_answer(error)
+
+
+def _so_far(chunks: ChunkStream) -> tuple[Usage, CountedBy]:
+    """The count of a stream under way."""
+    if chunks.final is not None:
+        return chunks.final, CountedBy.SERVER
+    running = chunks.running
+    return (NOTHING, CountedBy.NONE) if running is None else (running, CountedBy.RUNNING)
 
 
 def lost_outcome(error: UpstreamLost | UpstreamTimeout) -> Outcome:

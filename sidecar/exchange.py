@@ -67,7 +67,7 @@ class Exchange:
         """Admit, read, ask, deliver."""
         proxy, record, head = self._proxy, self._record, self._request.head
         caller = proxy.access.admit(head, monotonic())
-        record.channel, record.user = caller.channel, caller.user
+        record.channel, record.user, record.gateway_model = caller.channel, caller.user, caller.gateway_model
         if head.get(b"content-encoding") not in (None, b"identity"):
             raise Refusal(
                 415,
