@@ -41,7 +41,8 @@ class Watch:
     """One resource's objects by namespace and name.
 
     `path` is the list's (`/api/v1/namespaces`), `selector` its labelSelector or fieldSelector; `trim` says what of
-    an object is worth keeping; `changed` is called after every change, and once after the first list.
+    an object is worth keeping; `changed` is called after every change, and once after the first list; whether the
+    resource is served at all is part of it.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Watch:
             if not metadata.get("continue"):
                 break
             params["continue"] = metadata["continue"]
-        differs = found != self._objects or not self.synced.is_set()
+        differs = found != self._objects or not self.synced.is_set() or not self.served
         self._objects = found
         self.served = True
         self.synced.set()

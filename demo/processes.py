@@ -104,15 +104,16 @@ class Processes:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Processes]:
-    """Processes that end with this block. SIGTERM and SIGHUP leave it as SystemExit."""
+    """Processes that end with this block. SIGTERM and SIGHUP leave it as SystemExit, SIGINT as KeyboardInterrupt."""
     before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # A shell that starts this in the background has it ignored.
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     processes = Processes(folder)
     try:
         yield processes
     finally:
         # A second Ctrl-C must not leave half of them behind.
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in before:
             signal.signal(number, signal.SIG_IGN)
         processes.stop()
         for number, handler in before.items():

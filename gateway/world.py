@@ -60,6 +60,7 @@ class World:
         self._enqueue = enqueue
         self._changed = asyncio.Event()
         self._dirty: set[str] = set()
+        self._was_whole = False
         self._seen: dict[str, dict[ObjectKey, Object]] = {}
         self._read: dict[Key, tuple[str, InferenceService | LLMInferenceService | Notice]] = {}
         named = {"fieldSelector": f"metadata.name={config_map}"}
@@ -212,6 +213,10 @@ class World:
             if dirty & {"ServingRuntime", "ClusterServingRuntime"}:
                 self._read.clear()
             self._take_cases()
+        was_whole, self._was_whole = self._was_whole, self.whole
+        if self.whole and not was_whole:
+            # What came up in between was passed over.
+            self._enqueue_all()
 
     def _take_own(self, kind: str) -> None:
         before, after = self._seen.get(kind, {}), {_key(obj): obj for obj in self._own[kind]}

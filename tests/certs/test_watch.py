@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,8 @@ def names(watch: Watch) -> list[str]:
 
 
 @asynccontextmanager
-async def following(api: Api, **options: float) -> AsyncIterator[Watch]:
-    watch = Watch(api, PATH, absent_period=0.05, **options)  # type: ignore[arg-type]
+async def following(api: Api, **options: Any) -> AsyncIterator[Watch]:
+    watch = Watch(api, PATH, absent_period=0.05, **options)
     task = asyncio.ensure_future(watch.run())
     try:
         yield watch
@@ -92,6 +93,19 @@ async def test_a_resource_that_is_not_served_counts_as_known_and_is_found_when_i
         server.absent.clear()
         await until(lambda: names(watch) == ["a"])
         assert watch.served
+
+
+async def test_it_is_told_when_a_resource_is_served_again_though_it_has_no_objects(
+    parts: tuple[ApiServer, Api],
+) -> None:
+    server, api = parts
+    server.absent.add(PATH)
+    told: list[str] = []
+    async with following(api, changed=lambda: told.append("changed")) as watch:
+        await until(watch.synced.is_set)
+        server.absent.clear()
+        await until(lambda: watch.served)
+        assert told == ["changed", "changed"]
 
 
 async def test_the_copy_outlives_an_api_server_that_fails(parts: tuple[ApiServer, Api]) -> None:

@@ -9,6 +9,7 @@ from gateway.facts import Capabilities
 from gateway.resources import PLURALS, api_version, collection
 from tests.cluster.cluster import KubectlError
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.installation import eventually
 from tests.gateway.scenes import llm
 from webhook import injection
 from webhook.plan import Facts as InjectionFacts
@@ -109,6 +110,13 @@ class Scene:
                 if place in (self.models, self.infra):
                     found[kind, place.split("-")[0], obj["metadata"]["name"]] = obj
         return found
+
+    def nothing_is_left(self) -> None:
+        """Wait until nothing that is made stands any more; else an AssertionError that says what does."""
+        try:
+            eventually(lambda: not self.made())
+        except TimeoutError as error:
+            raise AssertionError(f"{error}: {self.made()}\n{self.told()}") from None
 
     def kinds(self, ai_gateway: str = "v1beta1") -> set[tuple[str, str]]:
         """Kind and place (models, infra) of all that is made."""

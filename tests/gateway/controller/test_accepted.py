@@ -41,7 +41,7 @@ def test_one_that_is_accepted_is_said_to_be_ready_and_leaves_nothing_behind(
     place = scene.models if origin == "All" else scene.infra
     eventually(lambda: any(f"httproute/{place}/" in name for name in envoy_gateway.limits()))
     scene.run("delete", "isvc", "m")
-    eventually(lambda: not scene.made())
+    scene.nothing_is_left()
     eventually(lambda: not any(f"httproute/{place}/" in name for name in envoy_gateway.limits()))
 
 
@@ -229,4 +229,4 @@ def test_tls_to_the_sidecar_is_taken_by_envoy_gateway(
     scene.run("delete", "secret", secret["metadata"]["name"])
     eventually(lambda: ("Secret", "models") in scene.kinds())
     scene.run("delete", "isvc", "m")
-    eventually(lambda: not scene.made())
+    scene.nothing_is_left()

@@ -53,7 +53,7 @@ def test_a_ready_one_gets_its_objects_and_leaves_none_behind(
     scene.ready(status="False")  # pods that are away for a while take no route along
     scene.run("annotate", "isvc", "m", "team=a")
     scene.run("delete", "isvc", "m")
-    eventually(lambda: not scene.made())
+    scene.nothing_is_left()
 
 
 @PLACEMENTS
@@ -226,7 +226,7 @@ def test_a_controller_that_is_killed_in_between_is_carried_on_from_where_it_stoo
     assert {name: made[name]["data"] for name in secrets} == secrets
     assert len(set(scene.routed())) == 20
     scene.run("delete", "isvc", "--all")
-    eventually(lambda: not scene.made())
+    scene.nothing_is_left()
 
 
 def test_one_that_cannot_be_read_keeps_what_it_has_and_holds_up_nobody(start: Start, scene: Scene) -> None:

@@ -101,5 +101,5 @@ def test_a_model_is_served_where_nobody_has_made_a_gateway(
     eventually(lambda: listeners()[0]["port"] == 80)
     setting(scene, None)
     scene.run("delete", "isvc", "m")
-    eventually(lambda: not scene.made())
+    scene.nothing_is_left()
     assert listeners()

@@ -123,4 +123,4 @@ def test_ai_gateway_may_come_after_it_and_be_upgraded_under_it(start: Start, sce
     official.upgrade_ai_gateway(scene.plane, official.newest_ai_gateway())
     eventually(lambda: scene.kinds() == CROSS)
     scene.run("delete", "isvc", "m")
-    eventually(lambda: not scene.made())
+    scene.nothing_is_left()
