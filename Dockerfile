@@ -1,4 +1,4 @@
-# Two images: `controller` (webhook and controller) and `sidecar` (the metering proxy in model pods).
+# Two images: `controller` (webhook, controller and ledger) and `sidecar` (the metering proxy in model pods).
 #   docker build --target controller -t token-meter/controller:0.1.0 .
 #   docker build --target sidecar    -t token-meter/sidecar:0.1.0 .
 # BASE is any image with Python 3.11 or newer as `python3`; BUILD_BASE one with venv and pip too, of the same Python at
@@ -19,13 +19,15 @@ COPY sidecar /opt/token-meter/app/sidecar
 RUN /opt/token-meter/bin/python -m compileall -q /opt/token-meter
 
 FROM build AS build-controller
-COPY requirements/controller.txt requirements/
-RUN /opt/token-meter/bin/pip install --require-hashes --only-binary=:all: -r requirements/controller.txt \
+COPY requirements/controller.txt requirements/ledger.txt requirements/
+RUN /opt/token-meter/bin/pip install --require-hashes --only-binary=:all: \
+      -r requirements/controller.txt -r requirements/ledger.txt \
  && /opt/token-meter/bin/pip uninstall -y pip setuptools
 COPY isvc /opt/token-meter/app/isvc
 COPY certs /opt/token-meter/app/certs
 COPY webhook /opt/token-meter/app/webhook
 COPY gateway /opt/token-meter/app/gateway
+COPY ledger /opt/token-meter/app/ledger
 RUN /opt/token-meter/bin/python -m compileall -q /opt/token-meter
 
 FROM ${BASE} AS sidecar
@@ -39,6 +41,6 @@ FROM ${BASE} AS controller
 COPY --from=build-controller /opt/token-meter /opt/token-meter
 ENV PYTHONPATH=/opt/token-meter/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
-EXPOSE 10250 10251
+EXPOSE 8080 8081 10250 10251 10252
 ENTRYPOINT ["/opt/token-meter/bin/python", "-m"]
 CMD ["webhook"]

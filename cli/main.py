@@ -16,6 +16,8 @@ COMMANDS = {
     "adopt": "put the sidecar into an InferenceService that was there before its namespace was labelled",
     "webhook": "run the admission webhook, configured by its TOKEN_METER_WEBHOOK_ environment",
     "gateway": "run the controller of the gateway objects, configured by its TOKEN_METER_GATEWAY_ environment",
+    "usage": "print who has used how many tokens, as the ledger has it",
+    "ledger": "run the ledger of usage events, configured by its TOKEN_METER_LEDGER_ environment",
     "sidecar": "run the metering proxy, configured by its TOKEN_METER_ environment",
     "demo": "play the guide end to end: a real model, Envoy and rate limits on this machine",
 }

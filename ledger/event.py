@@ -2,15 +2,18 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 EVENT_TYPE = "dev.token-meter.usage.v1"
-_SOURCE = re.compile(r"/namespaces/([^/]+)/inferenceservices/([^/]+)/pods/([^/]+)\Z")
+_SOURCE = re.compile(r"/namespaces/([^/\x00]+)/inferenceservices/([^/\x00]+)/pods/([^/\x00]+)\Z")
 
-Count = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
-Text = Annotated[str, Field(strict=True, max_length=1024)]
+# Envoy's own bound for one request; sums of them stay far from what a database can hold.
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+# PostgreSQL stores no NUL.
+_NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Field(strict=True, max_length=1024, pattern=_NO_NUL)]
 Bool = Annotated[bool, Field(strict=True)]
 Milliseconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
@@ -22,7 +25,7 @@ class Usage(BaseModel):
 
     model: Text
     gateway_model: Text | None = None
-    endpoint: Annotated[str, Field(strict=True, min_length=1, max_length=64)]
+    endpoint: Annotated[str, Field(strict=True, min_length=1, max_length=64, pattern=_NO_NUL)]
     channel: Literal["gateway", "direct"]
     stream: Bool
     status: Annotated[int, Field(strict=True, ge=0, le=999)]
@@ -38,9 +41,15 @@ class Usage(BaseModel):
     exact: Bool
     gateway_saw: Literal["nothing", "running_usage", "final_usage"]
     charged_by_gateway: Bool
-    request_id: Annotated[str, Field(strict=True, max_length=256)]
+    request_id: Annotated[str, Field(strict=True, max_length=256, pattern=_NO_NUL)]
     duration_ms: Milliseconds
     ttft_ms: Milliseconds | None = None
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        if self.total_tokens != self.input_tokens + self.output_tokens:
+            raise ValueError("total_tokens is not the sum of input_tokens and output_tokens")
+        return self
 
 
 class Event(BaseModel):
@@ -49,15 +58,17 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     specversion: Literal["1.0"]
-    id: Annotated[str, Field(strict=True, min_length=1, max_length=128)]
+    id: Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=_NO_NUL)]
     source: Annotated[
         str,
         Field(
-            strict=True, max_length=1024, pattern=r"^/namespaces/[^/]+/inferenceservices/[^/]+/pods/[^/]+\z"
+            strict=True,
+            max_length=1024,
+            pattern=r"^/namespaces/[^/\x00]+/inferenceservices/[^/\x00]+/pods/[^/\x00]+\z",
         ),
     ]
     type: Literal["dev.token-meter.usage.v1"]
-    subject: Annotated[str, Field(strict=True, min_length=1, max_length=1024)] | None = None
+    subject: Annotated[str, Field(strict=True, min_length=1, max_length=1024, pattern=_NO_NUL)] | None = None
     time: AwareDatetime
     data: Usage
 

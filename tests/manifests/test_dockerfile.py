@@ -23,7 +23,8 @@ def test_an_image_runs_unprivileged_with_nothing_of_the_build_but_the_environmen
 @pytest.mark.parametrize("target", ["sidecar", "controller"])
 def test_dependencies_are_locked_by_hash_and_built_by_nobody_here(target: str) -> None:
     stage = STAGES[f"build-{target}"]
-    assert f"--require-hashes --only-binary=:all: -r requirements/{target}.txt" in stage
+    flags = " ".join(stage.replace("\\\n", "").split())
+    assert f"--require-hashes --only-binary=:all: -r requirements/{target}.txt" in flags
 
 
 def test_the_sidecar_carries_nothing_of_the_controller() -> None:
