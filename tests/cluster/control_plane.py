@@ -26,6 +26,8 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "serviceaccount-token-controller",
     "root-ca-certificate-publisher-controller",
+    # Else a namespace with a PersistentVolumeClaim never goes: the claim waits for its finalizer.
+    "persistentvolumeclaim-protection-controller",
 )
 
 

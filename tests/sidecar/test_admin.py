@@ -239,6 +239,8 @@ _FIELDS = {
     "reasoning_tokens",
     "counted_by",
     "exact",
+    "gateway_saw",
+    "charged_by_gateway",
     "request_id",
     "duration_ms",
     "ttft_ms",
@@ -276,6 +278,8 @@ def test_each_request_has_one_line_with_its_usage(
         "reasoning_tokens": 2,
         "counted_by": "server",
         "exact": True,
+        "gateway_saw": "nothing",
+        "charged_by_gateway": False,
         "request_id": request_id,
     }
 
