@@ -77,6 +77,7 @@ class Exchange:
         try:
             body = await self._body()
             arrived = monotonic()
+            proxy.admit(record)
             answer = await Asking(proxy, self._connection, head, record, self._below).ask(body)
         except (UpstreamLost, UpstreamTimeout) as error:
             record.outcome = lost_outcome(error)

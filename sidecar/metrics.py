@@ -6,7 +6,7 @@ token_meter_*. No user is a label unless asked for, and no label takes more than
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -62,6 +62,7 @@ class Metrics(Collector):
         self.open_connections = 0
         self.ready = False
         self.lost_log_lines = 0
+        self.others: list[Callable[[], Iterable[Metric]]] = []
         self._models = set(models)
         self._users: set[str] = set()
         self._most_users = users
@@ -161,6 +162,8 @@ class Metrics(Collector):
         )
         for histogram in (self._duration, self._first_token, self._per_token, self._overhead):
             yield histogram.collect()
+        for collect in self.others:
+            yield from collect()
 
     def _bounded(self, record: Record) -> str:
         """The model's label: a client can ask for any name, so only names that were served make new values."""

@@ -19,6 +19,7 @@ from sidecar.pool import Pool
 from sidecar.record import Record
 from sidecar.request_body import Ask
 from sidecar.settings import ServerKind, Settings
+from sidecar.spool import Spool
 from sidecar.upstream import Interim, UpstreamConnection
 
 # vLLM has running usage (`continuous_usage_stats`), and KServe's huggingface server runs on vLLM.
@@ -41,11 +42,14 @@ class Learnt:
 class Proxy:
     """One model server's front; `handle` is the connections' handler."""
 
-    def __init__(self, settings: Settings, pool: Pool, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, metrics: Metrics, log: Log, spool: Spool | None = None
+    ) -> None:
         self.settings = settings
         self.pool = pool
         self.metrics = metrics
         self.log = log
+        self.spool = spool
         self.access = Access(settings.api_key_file, settings.user_header, settings.gateway)
         self.loop = asyncio.get_running_loop()
         self.buffered = 0
@@ -157,11 +161,18 @@ class Proxy:
         request_id = given.decode("latin-1")[:128] if given else str(uuid.uuid4())
         return Record(endpoint=endpoint, started=monotonic(), request_id=request_id)
 
+    def admit(self, record: Record) -> None:
+        """The request is understood and goes to the model: from here on no kill hides it."""
+        if self.spool is not None:
+            self.spool.admit(record)
+
     def conclude(self, record: Record) -> None:
-        """Close a record, once: count it and write its line."""
+        """Close a record, once: write its event, count it and write its line. Comes before the answer's last byte."""
         if record.ended:
             return
         record.ended = monotonic()
+        if self.spool is not None:
+            self.spool.close(record)
         self.metrics.in_flight -= 1
         self.metrics.count(record)
         self.log.line("request", record.fields())

@@ -2,23 +2,29 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 import sys
 
 import uvloop
 
 from sidecar.admin import Admin
 from sidecar.client import ClientConnection
+from sidecar.event import Source
 from sidecar.log import Log
 from sidecar.metrics import Metrics
 from sidecar.pool import Pool
 from sidecar.proxy import Proxy
 from sidecar.readiness import Readiness
+from sidecar.sender import Destination, Sender
 from sidecar.settings import Settings, SettingsError, read_settings
+from sidecar.spool import SWEEP_SECONDS, Spool
 from sidecar.tls import Certificate
 
 _BACKLOG = 4096
 _HOUSEKEEPING_SECONDS = 1.0
+_LEAST_FLUSH_SECONDS = 3.0
 
 
 def main() -> int:
@@ -43,6 +49,7 @@ class Server:
         self._settings = settings
         self._connections: set[ClientConnection] = set()
         self._stopping = False
+        self._stopped_at = 0.0
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
@@ -58,7 +65,8 @@ class Server:
             keepalive=settings.upstream_keepalive,
             connect_timeout=settings.connect_timeout,
         )
-        proxy = Proxy(settings, pool, metrics, log)
+        spool, sender = _to_ledger(settings, metrics, log)
+        proxy = Proxy(settings, pool, metrics, log, spool)
         readiness = Readiness(settings.upstream_address, settings.readiness_path)
         certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
 
@@ -88,6 +96,9 @@ class Server:
             asyncio.ensure_future(readiness.watch()),
             asyncio.ensure_future(self._keep_house(pool, certificate)),
         ]
+        sending = asyncio.ensure_future(sender.run()) if sender else None
+        if spool:
+            tasks.append(asyncio.ensure_future(_sweep(spool, log)))
         waiting = asyncio.ensure_future(stop.wait())
         try:
             if settings.wait_for_model:
@@ -108,12 +119,21 @@ class Server:
                     {"port": settings.port, "admin_port": settings.admin_port, "upstream": settings.upstream},
                 )
                 await waiting
+                self._stopped_at = loop.time()
                 await self._drain(data, log)
+            if sender and sending:
+                sending.cancel()
+                await asyncio.wait((sending,))
+                took = loop.time() - self._stopped_at
+                unsent = await sender.flush(max(settings.drain_seconds - took, _LEAST_FLUSH_SECONDS))
+                log.line("flushed", {"unsent": unsent})
         finally:
-            for task in (*tasks, waiting):
+            for task in (*tasks, waiting, *([sending] if sending else [])):
                 task.cancel()
             admin.close()
             pool.close()
+            if spool:
+                spool.journal.close()
             log.line("stopped", {})
             log.close()
 
@@ -140,3 +160,25 @@ class Server:
             pool.expire()
             if certificate:
                 certificate.look()
+
+
+def _to_ledger(settings: Settings, metrics: Metrics, log: Log) -> tuple[Spool | None, Sender | None]:
+    """Spool and sender, where there is a ledger to send to."""
+    if not settings.ledger_url:
+        return None, None
+    pod = settings.pod_name or os.environ.get("HOSTNAME") or socket.gethostname()
+    source = Source.of(settings.namespace, settings.inference_service, pod)
+    spool = Spool(settings.spool_dir, source, log, max_bytes=settings.spool_max_bytes)
+    destination = Destination(settings.ledger_url, settings.ledger_token_file, settings.ledger_ca_file)
+    sender = Sender(spool.journal, destination, log)
+    metrics.others += [spool.collect, sender.collect]
+    return spool, sender
+
+
+async def _sweep(spool: Spool, log: Log) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            spool.sweep()
+        except Exception as error:  # noqa: BLE001 the next round may do
+            log.failure("sweep_failed", error)

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PREFIX = "TOKEN_METER_"
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)$")
@@ -66,6 +66,12 @@ class Settings(BaseModel):
     # uvicorn closes an idle connection after 5 s (vLLM and KServe run on it): stay under that.
     upstream_keepalive: Seconds = 4.0
     drain_seconds: Annotated[float, Field(ge=0)] = 25.0
+    ledger_url: str | None = None
+    ledger_token_file: Path | None = None
+    ledger_ca_file: Path | None = None
+    pod_name: str = Field(default="", description="the pod's, which HOSTNAME may cut short")
+    spool_dir: Path | None = None
+    spool_max_bytes: int = Field(default=256 * _MIB, ge=2 * _MIB)
     user_metrics: int = Field(default=0, ge=0, description="users with metrics of their own; 0 is none")
 
     @field_validator("upstream")
@@ -74,6 +80,23 @@ class Settings(BaseModel):
         url = urlsplit(value)
         if url.scheme != "http" or not url.hostname or url.path not in ("", "/"):
             raise ValueError("must be http://HOST:PORT, as in http://127.0.0.1:8080")
+        _ = url.port  # raises ValueError where it is no port
+        return value
+
+    @field_validator("ledger_url")
+    @classmethod
+    def _check_ledger_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)
+        if (
+            url.scheme not in ("http", "https")
+            or not url.hostname
+            or url.username
+            or url.query
+            or url.fragment
+        ):
+            raise ValueError("must be http:// or https://HOST:PORT, as in http://token-meter-ledger:8080")
         _ = url.port  # raises ValueError where it is no port
         return value
 
@@ -90,6 +113,14 @@ class Settings(BaseModel):
     @classmethod
     def _split_models(cls, value: object) -> object:
         return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if self.ledger_url and not (self.namespace and self.inference_service):
+            raise ValueError(
+                "needs TOKEN_METER_NAMESPACE and TOKEN_METER_INFERENCE_SERVICE: events name them"
+            )
+        return self
 
     @property
     def upstream_address(self) -> tuple[str, int]:
@@ -124,7 +155,7 @@ def _is_service_link(name: str, value: str) -> bool:
 
 
 def _explain(field: str, message: str, kind: str) -> str:
-    name = PREFIX + field.split(".", maxsplit=1)[0].upper()
+    name = PREFIX + (field.split(".", maxsplit=1)[0].upper() or "LEDGER_URL")
     if kind == "extra_forbidden":
         return f"{name}: no such setting; the settings are {', '.join(sorted(_names()))}"
     return f"{name}: {message}"
