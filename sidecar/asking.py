@@ -4,6 +4,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from sidecar.client import ClientConnection
+from sidecar.dialect import ASKED, wanted
 from sidecar.forward import read_some
 from sidecar.messages import Headers, RequestHead, ResponseHead, dropping, end_to_end, request_message
 from sidecar.record import Record
@@ -62,19 +63,22 @@ class Asking:
     async def ask(self, body: RequestBody) -> Answer:
         """Ask the server, and again in another way where it shows that it must be asked so."""
         proxy = self._proxy
+        server = proxy.settings.server
         ask = proxy.ask if body.takes_options else Ask.NOTHING
+        if not body.may_fall_silent:
+            ask = min(ask, Ask.RUNNING_USAGE)
         refused = False
         while True:
-            raw = body.asking(ask)
+            raw = body.with_members(wanted(server, body, ask))
             answer = await self._ask_at_base(raw)
             answer.ask = ask
             status = answer.head.status
-            if status in (400, 422) and raw is not body.raw and b"stream_options" in await answer.peek():
+            if status in (400, 422) and raw is not body.raw and _names_ours(await answer.peek()):
                 answer.close(proxy)
                 refused, ask = True, Ask(ask - 1)
                 continue
             # Remembered only where our own asking was refused: a client cannot switch metering off.
-            if refused and status < 300 and body.options_span is None:
+            if refused and status < 300 and not body.spans:
                 proxy.learn_ask(ask)
             return answer
 
@@ -113,6 +117,11 @@ class Asking:
         headers.append((b"accept-encoding", b"identity"))
         headers.append((b"content-length", b"%d" % length))
         return headers
+
+
+def _names_ours(error: bytes) -> bool:
+    """Whether the server complains of a member that the sidecar may have set."""
+    return any(name in error for name in ASKED)
 
 
 def _is_missing_route(body: bytes) -> bool:

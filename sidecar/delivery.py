@@ -8,12 +8,13 @@ from sidecar.access import Channel
 from sidecar.answer import EventReader, Reader, reader_for
 from sidecar.asking import Answer
 from sidecar.client import ClientConnection
+from sidecar.dialect import adds_running_usage, shape_of
 from sidecar.endpoints import STREAMS_CHUNKS
 from sidecar.errors import Refusal
 from sidecar.forward import BodyForwarder, Transform
 from sidecar.lost import UpstreamLost, UpstreamTimeout, no_answer
 from sidecar.record import CountedBy, GatewaySaw, Outcome, Record
-from sidecar.request_body import Ask, RequestBody
+from sidecar.request_body import RequestBody
 from sidecar.stream import ChunkStream, Delivery
 from sidecar.usage import NOTHING, Usage
 
@@ -54,9 +55,11 @@ class AnswerDelivery:
             delivery = Delivery.ON_LAST_CHUNK
         else:
             delivery = Delivery.NONE
-        strip = answer.ask is Ask.RUNNING_USAGE and not body.wants_running
-        chunks = ChunkStream(delivery, strip_running=strip)
-        self._record.so_far = lambda: _so_far(chunks)
+        server = self._proxy.settings.server
+        strip = adds_running_usage(server, answer.ask) and not body.wants_running
+        shape = shape_of(server, body, answer.ask, through_gateway=self._record.channel is Channel.GATEWAY)
+        chunks = ChunkStream(delivery, strip_running=strip, shape=shape)
+        self._record.so_far = lambda: self._so_far(chunks)
         self._connection.answer.start(answer.head, length=None)
         lost: Refusal | None = None
         try:
@@ -132,8 +135,21 @@ class AnswerDelivery:
 
     # -- the count
 
+    def _so_far(self, chunks: ChunkStream) -> tuple[Usage, CountedBy]:
+        """The count of a stream under way."""
+        self._note_shown(chunks)
+        if chunks.final is not None:
+            return chunks.final, CountedBy.SERVER
+        running = chunks.running
+        return (NOTHING, CountedBy.NONE) if running is None else (running, CountedBy.RUNNING)
+
+    def _note_shown(self, chunks: ChunkStream) -> None:
+        if chunks.showed_running and self._record.channel is Channel.GATEWAY:
+            self._record.gateway_saw = GatewaySaw.RUNNING
+
     def _settle(self, chunks: ChunkStream, *, whole: bool) -> None:
         record = self._record
+        self._note_shown(chunks)
         if chunks.error:
             record.outcome = Outcome.UPSTREAM_ERROR
         if chunks.final is not None:
@@ -141,7 +157,7 @@ class AnswerDelivery:
         elif (running := chunks.running) is not None:
             # A server without a usage chunk of its own has its last word on the last content chunk.
             record.usage = running
-            record.counted_by = CountedBy.SERVER if whole else CountedBy.RUNNING
+            record.counted_by = CountedBy.SERVER if whole and not chunks.error else CountedBy.RUNNING
 
     def _count(self, reader: Reader | None) -> None:
         if reader is None:
@@ -162,14 +178,6 @@ class AnswerDelivery:
         """An answer that has begun and cannot be ended."""
         self._record.outcome = lost_outcome(error)
         return no_answer(error)
-
-
-def _so_far(chunks: ChunkStream) -> tuple[Usage, CountedBy]:
-    """The count of a stream under way."""
-    if chunks.final is not None:
-        return chunks.final, CountedBy.SERVER
-    running = chunks.running
-    return (NOTHING, CountedBy.NONE) if running is None else (running, CountedBy.RUNNING)
 
 
 def lost_outcome(error: UpstreamLost | UpstreamTimeout) -> Outcome:

@@ -8,6 +8,7 @@ from time import monotonic
 from sidecar import exchange, model_list, relay
 from sidecar.access import Access
 from sidecar.client import ClientConnection
+from sidecar.dialect import best_ask
 from sidecar.endpoints import BASE_PATHS, Endpoint, is_model_list, route
 from sidecar.errors import Refusal
 from sidecar.incoming import Request
@@ -18,12 +19,10 @@ from sidecar.metrics import Metrics
 from sidecar.pool import Pool
 from sidecar.record import Record
 from sidecar.request_body import Ask
-from sidecar.settings import ServerKind, Settings
+from sidecar.settings import Settings
 from sidecar.spool import Spool
 from sidecar.upstream import Interim, UpstreamConnection
 
-# vLLM has running usage (`continuous_usage_stats`), and KServe's huggingface server runs on vLLM.
-_RUNNING_USAGE = frozenset({ServerKind.VLLM, ServerKind.HUGGINGFACE})
 # A connection lost this soon after a request was sent on it, unanswered, was closing already.
 _CLOSING_WINDOW = 1.0
 # What was learnt of a server is tried again after this: it may have been replaced.
@@ -35,7 +34,7 @@ class Learnt:
     """What the model server's own answers have told."""
 
     base_path: bytes | None = None
-    ask: Ask = Ask.RUNNING_USAGE
+    ask: Ask = Ask.EVERY_STEP
     ask_until: float = 0.0
 
 
@@ -53,7 +52,7 @@ class Proxy:
         self.access = Access(settings.api_key_file, settings.user_header, settings.gateway)
         self.loop = asyncio.get_running_loop()
         self.buffered = 0
-        self._best_ask = Ask.RUNNING_USAGE if settings.server in _RUNNING_USAGE else Ask.FINAL_USAGE
+        self._best_ask = best_ask(settings.server)
         base = settings.base_path
         self._learnt = Learnt(base_path=base.encode() if base is not None else None)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -13,7 +13,24 @@ from sidecar.json_scan import Member, ScanError, Scanner, scan
 
 # A smaller body is parsed whole; of a larger one only the top-level members are read.
 PARSE_LIMIT = 64 * 1024
-_NAMES = {name: b'"%b"' % name.encode() for name in ("model", "stream", "stream_options", "n")}
+_NAMES = {
+    name: b'"%b"' % name.encode()
+    for name in (
+        "model",
+        "stream",
+        "stream_options",
+        "n",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "include_reasoning",
+        "return_token_ids",
+        "stream_interval",
+        "timings_per_token",
+    )
+}
+# Those that are replaced where the count needs it: their place in the bytes has to be known.
+_REPLACED = frozenset({"stream_options", "return_token_ids", "stream_interval", "timings_per_token"})
 # An escape that could spell one of the letters of those names: another way to write a name twice.
 _ESCAPED_LETTERS = (b"\\u005", b"\\u006", b"\\u007")
 
@@ -24,6 +41,8 @@ class Ask(IntEnum):
     NOTHING = 0
     FINAL_USAGE = 1
     RUNNING_USAGE = 2
+    EVERY_STEP = 3
+    """A chunk for every step of the model, also where its text is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +52,32 @@ class RequestBody:
     raw: bytes
     model: str
     stream: bool
-    choices: int
-    stream_options: Mapping[str, Any] | None
-    # Where the client's own stream_options stand in the bytes; None where there are none.
-    options_span: tuple[int, int] | None
     takes_options: bool
+    # The members that the count depends on, as they were given.
+    given: Mapping[str, Any]
+    # Where those stand in the bytes that may have to be replaced.
+    spans: Mapping[str, tuple[int, int]]
+    chat: bool
+    has_tools: bool
+
+    @property
+    def choices(self) -> int:
+        """Answers for each prompt."""
+        found = self.given.get("n")
+        return found if _is_number(found) and found > 0 else 1
+
+    @property
+    def most_output(self) -> int | None:
+        """Tokens that the client allows for each answer."""
+        limits = (
+            self.given.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")
+        )
+        return next((limit for limit in limits if _is_number(limit) and limit >= 0), None)
+
+    @property
+    def stream_options(self) -> Mapping[str, Any] | None:
+        """The client's own."""
+        return self.given.get("stream_options")
 
     @property
     def wants_usage(self) -> bool:
@@ -49,54 +89,68 @@ class RequestBody:
         """The client asked for usage on every chunk (vLLM honours it only beside include_usage)."""
         return self.wants_usage and bool((self.stream_options or {}).get("continuous_usage_stats"))
 
-    def asking(self, ask: Ask) -> bytes:
-        """The body to send: the client's own bytes, with stream_options set to ask for usage."""
-        if not self.takes_options or ask is Ask.NOTHING:
-            return self.raw
-        wanted = dict(self.stream_options or {})
-        wanted["include_usage"] = True
-        if ask is Ask.RUNNING_USAGE:
-            wanted["continuous_usage_stats"] = True
-        if wanted == self.stream_options:
-            return self.raw
-        value = orjson.dumps(wanted)
-        if self.options_span is not None:
-            start, end = self.options_span
-            return self.raw[:start] + value + self.raw[end:]
+    @property
+    def may_fall_silent(self) -> bool:
+        """A parser of the server may hold tokens back: of tool calls, or of reasoning that is not to be shown."""
+        return self.chat and (self.has_tools or self.given.get("include_reasoning") is False)
+
+    def with_members(self, members: Mapping[str, Any]) -> bytes:
+        """The client's own bytes, with these members as they have to be."""
+        raw = self.raw
+        changed = {name: value for name, value in members.items() if self.given.get(name) != value}
+        places = [(self.spans[name], name) for name in changed if name in self.spans]
+        for (start, end), name in sorted(places, reverse=True):
+            raw = raw[:start] + orjson.dumps(changed.pop(name)) + raw[end:]
+        if not changed:
+            return raw
         # The body has members (`stream` is one), so a comma follows.
-        start = self.raw.index(b"{") + 1
-        return self.raw[:start] + b'"stream_options":' + value + b"," + self.raw[start:]
+        start = raw.index(b"{") + 1
+        added = b"".join(
+            b'"%b":%b,' % (name.encode(), orjson.dumps(value)) for name, value in changed.items()
+        )
+        return raw[:start] + added + raw[start:]
 
 
 def read_request(raw: bytes, endpoint: Endpoint) -> RequestBody:
     """Read a JSON request; a Refusal (400) where two readers could take it differently or it is no JSON object."""
     try:
         if len(raw) > PARSE_LIMIT:
-            members = scan(raw)
-            return _check(raw, _known(members), endpoint, _span(members))
+            return _scanned(raw, scan(raw), endpoint)
         known = _parse(raw)
-        span = _span(scan(raw)) if "stream_options" in known else None
+        spans = {} if _REPLACED.isdisjoint(known) else _spans(scan(raw))
     except ScanError as error:
         raise not_json(str(error)) from None
-    return _check(raw, known, endpoint, span)
+    return _check(raw, known, endpoint, spans, has_tools=bool(known.get("tools")))
 
 
 def read_scanned(raw: bytes, scanner: Scanner, endpoint: Endpoint) -> RequestBody:
     """The same for a large body that was scanned as it came in."""
     if not scanner.complete:
         raise not_json("it ends in the middle")
-    return _check(raw, _known(scanner.members), endpoint, _span(scanner.members))
+    return _scanned(raw, scanner.members, endpoint)
 
 
 def unread(raw: bytes) -> RequestBody:
     """A body that is not JSON (audio), which is passed on as it is."""
     return RequestBody(
-        raw, "", stream=False, choices=1, stream_options=None, options_span=None, takes_options=False
+        raw, "", stream=False, takes_options=False, given={}, spans={}, chat=False, has_tools=False
     )
 
 
+def _scanned(raw: bytes, members: list[Member], endpoint: Endpoint) -> RequestBody:
+    tools = next((member for member in members if member.name == "tools"), None)
+    has_tools = tools is not None and tools.value not in (b"null", b"[]")
+    known = {**_known(members), **{member.name: None for member in members if member.name == "messages"}}
+    return _check(raw, known, endpoint, _spans(members), has_tools=has_tools)
+
+
 def _check(
-    raw: bytes, known: Mapping[str, Any], endpoint: Endpoint, span: tuple[int, int] | None
+    raw: bytes,
+    known: Mapping[str, Any],
+    endpoint: Endpoint,
+    spans: Mapping[str, tuple[int, int]],
+    *,
+    has_tools: bool,
 ) -> RequestBody:
     """Check the members that the count depends on."""
     stream = known.get("stream")
@@ -111,15 +165,15 @@ def _check(
     if include is not None and not isinstance(include, bool):
         raise bad_request("`stream_options.include_usage` must be true or false.", param="stream_options")
     model = known.get("model")
-    choices = known.get("n")
     return RequestBody(
         raw=raw,
         model=model if isinstance(model, str) else "",
         stream=bool(stream),
-        choices=choices if isinstance(choices, int) else 1,
-        stream_options=options,
-        options_span=span,
         takes_options=bool(stream) and endpoint in STREAMS_CHUNKS,
+        given={name: known[name] for name in _NAMES if name in known},
+        spans=spans,
+        chat=endpoint is Endpoint.CHAT_COMPLETIONS or "messages" in known,
+        has_tools=has_tools,
     )
 
 
@@ -142,8 +196,12 @@ def _known(members: list[Member]) -> Mapping[str, Any]:
     return {member.name: _load(member) for member in members if member.name in _NAMES}
 
 
-def _span(members: list[Member]) -> tuple[int, int] | None:
-    return next(((one.value_start, one.value_end) for one in members if one.name == "stream_options"), None)
+def _spans(members: list[Member]) -> dict[str, tuple[int, int]]:
+    return {one.name: (one.value_start, one.value_end) for one in members if one.name in _REPLACED}
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_doubles(members: list[Member]) -> None:

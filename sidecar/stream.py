@@ -7,20 +7,23 @@ by chunk: a chunk that ends no choice and carries no usage leaves as the bytes i
 """
 
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import orjson
 
-from sidecar.json_scan import ScanError, with_member, without
-from sidecar.sse import DONE, EventSplitter, data_of, with_data
-from sidecar.usage import Usage, combine_choices, read_usage
+from sidecar.chunks import edit, empty_choice, index_of, load, usage_json, with_moved
+from sidecar.json_scan import with_member, without
+from sidecar.sse import DONE, EventSplitter, data_of
+from sidecar.tally import Tally
+from sidecar.usage import NOTHING, Usage, read_usage
 
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-_INDEX = re.compile(rb'"index"\s*:\s*(\d+)')
-# Running usage as vLLM writes it: the last member of the chunk, without nested objects.
-_TRAILING_USAGE = re.compile(rb',"usage":(\{[^{}]*\})\}(?=[\r\n]*\Z)')
+# Running usage as vLLM and llama.cpp write it: the last member of the chunk, without nested objects.
+_TRAILING = re.compile(rb',"(?:usage|timings)":(\{[^{}]*\})\}(?=[\r\n]*\Z)')
+# A quote inside a JSON string has a backslash before it, so this is never part of a text.
+_TOKEN_IDS = re.compile(rb'"((?:prompt_)?token_ids)":\[[^\]]*\]')
 
 
 class Delivery(Enum):
@@ -31,42 +34,65 @@ class Delivery(Enum):
     NONE = "none"
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a server writes a stream. `per_prompt`: see Tally."""
+
+    per_prompt: int | None = None
+    several: bool = False
+    """More than one choice: what is passed on of the usage is their sum, for a reader who takes the last."""
+    usage_per_choice: bool = False
+    """llama.cpp: running usage is called `timings`, and each choice ends with a usage chunk of its own."""
+    strip_timings: bool = False
+    strip_token_ids: bool = False
+
+
+_PLAIN = Shape()
+
+
 class ChunkStream:
     """Feed it what the server sent; it returns what the client gets and keeps the count."""
 
     __slots__ = (
         "_finish_everywhere",
+        "_finished",
         "_held",
-        "_running",
+        "_shape",
         "_splitter",
         "_strip_running",
+        "_tally",
         "delivery",
         "done",
         "error",
         "final",
+        "showed_running",
     )
 
-    def __init__(self, delivery: Delivery, *, strip_running: bool) -> None:
+    def __init__(self, delivery: Delivery, *, strip_running: bool, shape: Shape = _PLAIN) -> None:
         self.delivery = delivery
         self.final: Usage | None = None
         self.error = False
         self.done = False
+        # The client has been shown usage that a later one replaces.
+        self.showed_running = False
+        self._shape = shape
         self._strip_running = strip_running or delivery is not Delivery.AS_SENT
         self._splitter = EventSplitter()
         self._held = b""
         self._finish_everywhere = False
-        self._running: dict[int, bytes] = {}
+        self._finished = 0
+        self._tally = Tally(shape.per_prompt)
 
     @property
     def running(self) -> Usage | None:
         """The last running usage of all choices together, where the server gave any."""
-        usages = (read_usage(_load(raw)) for raw in self._running.values())
-        return combine_choices(usage for usage in usages if usage is not None)
+        return self._tally.usage
 
     def feed(self, data: bytes) -> bytes:
         """Pass the next bytes through; returns what the client gets now."""
         if (
-            not self._splitter.tail
+            not self._shape.usage_per_choice
+            and not self._splitter.tail
             and not self._held
             and b'"usage"' not in data
             and data.endswith(b"\n\n")
@@ -88,22 +114,38 @@ class ChunkStream:
         return out
 
     def _event(self, event: bytes) -> bytes:
+        shape = self._shape
+        silent = False
+        if shape.strip_token_ids and b'token_ids":[' in event:
+            # Without our asking there would be null, and no chunk at all where there is nothing else to say.
+            event = _TOKEN_IDS.sub(rb'"\1":null', event)
+            silent = b'"delta":{}' in event and b'"finish_reason":null' in event
         has_usage = b'"usage"' in event
-        if not has_usage and b'"error"' not in event and not _FINISH.search(event):
+        counted = has_usage or (shape.usage_per_choice and b'"timings"' in event)
+        if not counted and b'"error"' not in event and not _FINISH.search(event):
             if b"[DONE]" in event and (data_of(event) or b"").strip() == DONE:
                 self.done = True
                 return self._release() + event
+            if silent:
+                return b""
             return self._let_go() + event if data_of(event) is not None else event
-        if has_usage and (trailing := _TRAILING_USAGE.search(event)) and b'"choices":[]' not in event:
-            self._note_running(event, trailing.group(1))
-            if self._strip_running:
-                event = event[: trailing.start()] + event[trailing.end() - 1 :]
-            return self._content(event)
-        return self._parsed(event, data_of(event))
+        trailing = _TRAILING.search(event) if counted and b'"choices":[]' not in event else None
+        if trailing is None or (has_usage and event[trailing.start() : trailing.start() + 8] != b',"usage"'):
+            return self._parsed(event, data_of(event))
+        self._tally.note(index_of(event), trailing.group(1))
+        if silent:
+            return b""
+        if shape.strip_timings if shape.usage_per_choice else self._strip_running:
+            event = event[: trailing.start()] + event[trailing.end() - 1 :]
+        elif has_usage:
+            self.showed_running = True
+            if shape.several:
+                event = event[: trailing.start(1)] + self._sum() + event[trailing.end(1) :]
+        return self._content(event)
 
     def _parsed(self, event: bytes, data: bytes | None) -> bytes:
         """An event that has to be understood: usage, an error, the end of a choice."""
-        chunk = _load(data) if data is not None else None
+        chunk = load(data) if data is not None else None
         if not isinstance(chunk, dict) or data is None:
             return self._let_go() + event
         if chunk.get("error"):
@@ -112,21 +154,27 @@ class ChunkStream:
         if "usage" in chunk:
             usage = read_usage(chunk["usage"])
             if not choices and usage is not None:
-                self.final = usage
-                return self._final_chunk(event, chunk)
+                return self._final_chunk(event, chunk, usage)
             if usage is not None:
-                self._note_running(event, orjson.dumps(chunk["usage"]))
+                self._tally.note(index_of(event), orjson.dumps(chunk["usage"]))
             # `"usage": null` on a chunk is the server's answer to who asked.
             if self._strip_running and (usage is not None or self.delivery is not Delivery.AS_SENT):
-                event = _edit(event, lambda text: without(text, "usage"))
+                event = edit(event, lambda text: without(text, "usage"))
+            elif usage is not None:
+                self.showed_running = True
+                if self._shape.several:
+                    event = self._with_sum(event)
         return self._content(event)
 
     def _content(self, event: bytes) -> bytes:
         """A chunk with choices: one that ends a choice waits, in case the usage has to ride on it."""
-        if not self._strip_running or not _FINISH.search(event):
+        if not _FINISH.search(event):
+            return self._let_go() + event
+        self._finished = index_of(event)
+        if not self._strip_running:
             return self._let_go() + event
         before = self._held
-        if before and _index(before) == _index(event):
+        if before and index_of(before) == self._finished:
             # KServe's transformers backend writes a finish_reason on every chunk: nothing to wait for.
             self._finish_everywhere = True
         if self._finish_everywhere:
@@ -134,17 +182,29 @@ class ChunkStream:
         self._held = event
         return before
 
-    def _final_chunk(self, event: bytes, chunk: dict[str, Any]) -> bytes:
+    def _final_chunk(self, event: bytes, chunk: dict[str, Any], usage: Usage) -> bytes:
         """The server's own usage chunk, which has no choices."""
+        if self._shape.usage_per_choice:
+            return self._final_of_choice(event, chunk)
+        self.final = usage
         held = self._let_go()
         if self.delivery is Delivery.AS_SENT:
             return held + event
         if self.delivery is Delivery.NONE:
-            return _with_fingerprint(held, chunk)
+            return with_moved(held, chunk)
         if not held:
-            return _edit(event, lambda text: with_member(text, "choices", _empty_choice(chunk)))
-        held = _with_fingerprint(held, chunk)
-        return _edit(held, lambda text: with_member(text, "usage", orjson.dumps(chunk["usage"])))
+            return edit(event, lambda text: with_member(text, "choices", empty_choice(chunk)))
+        held = with_moved(held, chunk)
+        return edit(held, lambda text: with_member(text, "usage", orjson.dumps(chunk["usage"])))
+
+    def _final_of_choice(self, event: bytes, chunk: dict[str, Any]) -> bytes:
+        """llama.cpp's usage chunk stands behind the last chunk of its choice and counts that choice alone."""
+        self._tally.note(self._finished, orjson.dumps(chunk["usage"]))
+        if self.delivery is not Delivery.AS_SENT:
+            self._held = with_moved(self._held, chunk)
+            return b""
+        self.showed_running = True
+        return self._let_go() + (self._with_sum(event) if len(self._tally) > 1 else event)
 
     def _release(self) -> bytes:
         """The stream ends: the waiting chunk goes, with the usage if no chunk of its own brought it."""
@@ -152,60 +212,15 @@ class ChunkStream:
         if held and self.delivery is not Delivery.NONE and self.final is None:
             usage = self.running
             if usage is not None:
-                return _edit(held, lambda text: with_member(text, "usage", _write(usage)))
+                return edit(held, lambda text: with_member(text, "usage", usage_json(usage)))
         return held
+
+    def _sum(self) -> bytes:
+        return usage_json(self.running or NOTHING)
+
+    def _with_sum(self, event: bytes) -> bytes:
+        return edit(event, lambda text: with_member(text, "usage", self._sum()))
 
     def _let_go(self) -> bytes:
         held, self._held = self._held, b""
         return held
-
-    def _note_running(self, event: bytes, usage: bytes) -> None:
-        self._running[_index(event)] = usage
-
-
-def _index(event: bytes) -> int:
-    match = _INDEX.search(event)
-    return int(match.group(1)) if match else 0
-
-
-def _load(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _edit(event: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    data = data_of(event)
-    if data is None:
-        return event
-    try:
-        return with_data(event, change(data))
-    except ScanError:
-        return event
-
-
-def _with_fingerprint(event: bytes, usage_chunk: dict[str, Any]) -> bytes:
-    """vLLM moves system_fingerprint from the finish chunk to the usage chunk when usage is asked for
-    (0.33, chat_completion/serving.py); who did not ask gets it where it would have been."""
-    fingerprint = usage_chunk.get("system_fingerprint")
-    if not event or fingerprint is None or b'"system_fingerprint"' in event:
-        return event
-    return _edit(event, lambda text: with_member(text, "system_fingerprint", orjson.dumps(fingerprint)))
-
-
-def _empty_choice(chunk: dict[str, Any]) -> bytes:
-    if chunk.get("object") == "text_completion":
-        return orjson.dumps([{"index": 0, "text": "", "logprobs": None, "finish_reason": None}])
-    return orjson.dumps([{"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}])
-
-
-def _write(usage: Usage) -> bytes:
-    value: dict[str, Any] = {
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.total,
-    }
-    if usage.cached_input:
-        value["prompt_tokens_details"] = {"cached_tokens": usage.cached_input}
-    return orjson.dumps(value)

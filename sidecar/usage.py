@@ -1,6 +1,6 @@
 """What a count of tokens is, and how it is read from the many shapes that servers write it in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,15 @@ NOTHING = Usage()
 
 
 def read_usage(value: object) -> Usage | None:
-    """Read OpenAI's `usage` object (chat, completions, embeddings, responses), vLLM's for score and rerank, or
-    Anthropic's; None where it holds no usable count. Counts that are no natural numbers are ignored."""
+    """Read OpenAI's `usage` object (chat, completions, embeddings, responses), vLLM's for score and rerank, llama.cpp's
+    timings, or Anthropic's; None where it holds no usable count. Counts that are no natural numbers are ignored."""
     if not isinstance(value, Mapping):
         return None
+    predicted = _count(value, "predicted_n")
+    if predicted is not None:
+        # llama.cpp's `timings`: what it read of the prompt, and what of it was there from before.
+        cached = _count(value, "cache_n") or 0
+        return Usage(cached + (_count(value, "prompt_n") or 0), predicted, cached)
     prompt = _count(value, "prompt_tokens")
     if prompt is not None:
         return _openai(value, prompt, _count(value, "completion_tokens"))
@@ -54,23 +59,6 @@ def read_answer_usage(answer: object) -> Usage | None:
         return found
     meta = answer.get("meta")
     return read_usage(meta.get("tokens")) if isinstance(meta, Mapping) else None
-
-
-def combine_choices(running: Iterable[Usage]) -> Usage | None:
-    """One request's usage from the last running usage of each of its choices.
-
-    vLLM repeats the prompt in each and counts the output of that choice alone (0.33, chat_completion/serving.py):
-    the prompt counts once, the outputs add up.
-    """
-    parts = list(running)
-    if not parts:
-        return None
-    return Usage(
-        max(part.input for part in parts),
-        sum(part.output for part in parts),
-        max(part.cached_input for part in parts),
-        sum(part.reasoning for part in parts),
-    )
 
 
 def _openai(value: Mapping[str, Any], prompt: int, completion: int | None) -> Usage:

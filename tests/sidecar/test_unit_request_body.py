@@ -7,28 +7,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.dialect import wanted
 from sidecar.endpoints import Endpoint, route
 from sidecar.errors import Refusal
-from sidecar.request_body import PARSE_LIMIT, Ask, read_request
+from sidecar.request_body import PARSE_LIMIT, Ask, RequestBody, read_request
+from sidecar.settings import ServerKind
 
 CHAT = Endpoint.CHAT_COMPLETIONS
 
 
+def asking(body: RequestBody, ask: Ask, server: ServerKind = ServerKind.VLLM) -> bytes:
+    return body.with_members(wanted(server, body, ask))
+
+
 def test_the_rest_of_the_body_stays_as_it_came() -> None:
     raw = b'{ "stream" : true,\n "x": 1.10, "big": 99999999999999999999, "t": "\\u00e9" }'
-    asked = read_request(raw, CHAT).asking(Ask.FINAL_USAGE)
+    asked = asking(read_request(raw, CHAT), Ask.FINAL_USAGE)
     assert asked == b'{"stream_options":{"include_usage":true},' + raw[1:]
 
 
 @pytest.mark.parametrize("endpoint", [Endpoint.EMBEDDINGS, Endpoint.RESPONSES, Endpoint.MESSAGES])
 def test_only_streams_of_chunks_are_asked(endpoint: Endpoint) -> None:
     raw = b'{"stream": true}'
-    assert read_request(raw, endpoint).asking(Ask.RUNNING_USAGE) is raw
+    assert asking(read_request(raw, endpoint), Ask.RUNNING_USAGE) is raw
 
 
 def test_a_request_without_a_stream_is_left_alone() -> None:
     raw = b'{"model": "m"}'
-    assert read_request(raw, CHAT).asking(Ask.RUNNING_USAGE) is raw
+    assert asking(read_request(raw, CHAT), Ask.RUNNING_USAGE) is raw
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,7 @@ def test_a_request_without_a_stream_is_left_alone() -> None:
 def test_the_clients_own_options_are_kept(options: Any, expected: dict[str, Any]) -> None:
     raw = json.dumps({"a": 1, "stream_options": options, "stream": True}).encode()
     body = read_request(raw, CHAT)
-    assert json.loads(body.asking(Ask.FINAL_USAGE)) == {"a": 1, "stream_options": expected, "stream": True}
+    assert json.loads(asking(body, Ask.FINAL_USAGE)) == {"a": 1, "stream_options": expected, "stream": True}
     assert body.wants_usage == bool(options and options.get("include_usage"))
 
 
@@ -83,7 +89,7 @@ def test_asking_adds_stream_options_and_nothing_else(members: dict[str, Any], bi
     body = read_request(json.dumps(value).encode(), CHAT)
     assert body.stream
     wanted = {"include_usage": True, "continuous_usage_stats": True}
-    assert json.loads(body.asking(Ask.RUNNING_USAGE)) == {**value, "stream_options": wanted}
+    assert json.loads(asking(body, Ask.RUNNING_USAGE)) == {**value, "stream_options": wanted}
 
 
 @pytest.mark.parametrize("base", ["/v1", "/openai/v1", "/v3"])
