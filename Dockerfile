@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/token-meter
 
 FROM build AS build-sidecar
 COPY requirements/sidecar.txt requirements/
-RUN /opt/token-meter/bin/pip install --require-hashes --only-binary=:all: -r requirements/sidecar.txt \
+RUN /opt/token-meter/bin/pip install --no-deps --require-hashes --only-binary=:all: -r requirements/sidecar.txt \
  && /opt/token-meter/bin/pip uninstall -y pip setuptools
 COPY sidecar /opt/token-meter/app/sidecar
 RUN /opt/token-meter/bin/python -m compileall -q /opt/token-meter

@@ -72,6 +72,10 @@ class Settings(BaseModel):
     pod_name: str = Field(default="", description="the pod's, which HOSTNAME may cut short")
     spool_dir: Path | None = None
     spool_max_bytes: int = Field(default=256 * _MIB, ge=2 * _MIB)
+    model_dir: Path = Field(
+        default=Path("/mnt/models"),
+        description="the model's files; its tokenizer counts where the server does not",
+    )
     user_metrics: int = Field(default=0, ge=0, description="users with metrics of their own; 0 is none")
 
     @field_validator("upstream")

@@ -1,0 +1,1 @@
+"""Counting tokens where the model server gives no usage."""
