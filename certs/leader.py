@@ -69,7 +69,12 @@ class Elector:
         self._times = times or Times()
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         self._seen = Seen()
-        self.leading = False
+        self._until = 0.0
+
+    @property
+    def leading(self) -> bool:
+        """Whether it may do the leader's work at this moment; one that was frozen learns here that it may not."""
+        return time.monotonic() < self._until
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for the Lease, run `work`, cancel it when the Lease is lost, and again; until cancelled.
@@ -79,13 +84,12 @@ class Elector:
         backoff = Backoff(first=1.0)
         while True:
             await self._acquire()
-            self.leading = True
             _LOG.info("leading: %s holds the Lease %s", self._identity, self._name)
             task = asyncio.ensure_future(work())
             try:
                 await self._hold(task)
             finally:
-                self.leading = False
+                self._until = 0.0
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 await asyncio.shield(self._release())
@@ -97,24 +101,26 @@ class Elector:
 
     async def _acquire(self) -> None:
         while True:
+            began = time.monotonic()
             if await self._try():
+                self._until = began + self._times.deadline
                 return
-            await asyncio.sleep(self._times.retry * random.uniform(0.8, 1.2))  # noqa: S311 not for secrets
+            # Never longer than `retry`: so soon does another follow one that has ended.
+            await asyncio.sleep(self._times.retry * random.uniform(0.6, 0.9))  # noqa: S311 not for secrets
 
     async def _hold(self, task: "asyncio.Future[None]") -> None:
         """Renew until the work ends or no renewal came through in time."""
-        renewed = time.monotonic()
         while not task.done():
             await asyncio.wait([task], timeout=self._times.retry)
             began = time.monotonic()
-            left = renewed + self._times.deadline - began
+            left = self._until - began
             if left <= 0:
                 _LOG.warning("the Lease %s could not be renewed in time; no longer leading", self._name)
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     if await self._try():
-                        renewed = began
+                        self._until = began + self._times.deadline
                     elif not self._seen.free(self._identity, time.monotonic()):
                         _LOG.warning("the Lease %s was taken by another; no longer leading", self._name)
                         return

@@ -44,6 +44,7 @@ async def serve(settings: Settings) -> None:
         metrics = Metrics()
         controller = Controller(api, settings, metrics)
         elector = Elector(api, settings.namespace, settings.lease, settings.identity)
+        api.may_write = lambda: elector.leading
         admin = web.AppRunner(
             _admin(api, controller, elector, metrics), access_log=None, shutdown_timeout=1.0
         )

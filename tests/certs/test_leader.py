@@ -1,6 +1,7 @@
 """The Lease: one leader at a time, and always one soon."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -89,6 +90,27 @@ async def test_a_leader_that_cannot_renew_stops_before_others_may_begin(parts: t
         assert server.objects[LEASE]["spec"]["renewTime"] >= renewed
         server.fail.clear()
         await until(lambda: active == {"only"})
+
+
+async def test_a_process_that_froze_knows_at_its_first_step_that_it_does_not_lead(
+    parts: tuple[ApiServer, Api],
+) -> None:
+    """As after SIGSTOP nothing of the loop has run: whoever asks first is told."""
+    said: list[bool] = []
+
+    async def work() -> None:
+        said.append(elector.leading)
+        time.sleep(QUICK.deadline * 1.2)  # noqa: ASYNC251 the whole process stands still
+        said.append(elector.leading)
+        await asyncio.Event().wait()
+
+    elector = Elector(parts[1], "ns", "meter", "only", QUICK)
+    task = asyncio.create_task(elector.run(work))
+    try:
+        await until(lambda: len(said) >= 2)
+    finally:
+        await stop(task)
+    assert said[:2] == [True, False]
 
 
 async def test_a_lease_taken_by_force_ends_the_work(parts: tuple[ApiServer, Api]) -> None:
