@@ -231,6 +231,10 @@ class World:
             if new and (owner := owner_of(new)):
                 self.owned.put(owner, new)
                 self._enqueue(owner)
+            if kind == "AIGatewayRoute" and not (old and new):
+                # What stands for a Gateway follows from its routes, and not all of them go by our own hand.
+                for gateway in self.gateways():
+                    self._enqueue(gateway)
             if kind == "BackendTrafficPolicy" and any(
                 obj and isinstance(owner_of(obj), GatewayRef) for obj in (old, new)
             ):

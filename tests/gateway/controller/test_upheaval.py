@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.facts import Capabilities
+from gateway.resources import PLURALS, api_version
 from tests import crds
 from tests.cluster import official
 from tests.cluster.control_plane import ControlPlane
@@ -88,6 +90,31 @@ def test_a_place_that_etcd_has_compacted_away_means_listing_again(start: Start, 
     finally:
         os.kill(run.pid, signal.SIGCONT)
     eventually(lambda: scene.routed() == ["other"])
+
+
+def test_what_goes_by_another_hand_leaves_nothing_at_the_gateway(start: Start, scene: Scene) -> None:
+    """As where the garbage collector is faster than the controller, which then has nothing to delete itself.
+
+    The collector may take longer than the Lease holds, after which all is looked at anyway: the test does its part.
+    """
+    run = start(RESYNC_SECONDS="300")
+    scene.serve()
+    eventually(lambda: ("ClientTrafficPolicy", "infra") in scene.kinds())
+    os.kill(run.pid, signal.SIGSTOP)
+    try:
+        scene.run("delete", "isvc", "m", "--wait=false")
+        kinds = ",".join(plural_and_group(kind) for kind in PLURALS if kind != "ClientTrafficPolicy")
+        scene.run("delete", kinds, "--selector=app.kubernetes.io/managed-by=token-meter", "--wait=false")
+        eventually(lambda: scene.kinds() == {("ClientTrafficPolicy", "infra")})
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+    scene.nothing_is_left()
+
+
+def plural_and_group(kind: str) -> str:
+    """As kubectl takes it without doubt."""
+    group, _, version = api_version(kind, Capabilities()).rpartition("/")
+    return f"{PLURALS[kind]}.{version}.{group}" if group else PLURALS[kind]
 
 
 def test_an_inferenceservice_as_large_as_the_api_takes_holds_up_nobody(start: Start, scene: Scene) -> None:
