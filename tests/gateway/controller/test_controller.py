@@ -9,6 +9,7 @@ from tests import crds
 from tests.cluster.installation import eventually
 from tests.gateway.controller.conftest import Start
 from tests.gateway.controller.scene import Scene
+from tests.gateway.scenes import llm
 
 pytestmark = crds.needed
 BESIDE_MODEL = {
@@ -123,6 +124,38 @@ def policy(scene: Scene) -> dict[str, Any]:
 def limit(scene: Scene) -> int | None:
     rules = policy(scene)["spec"].get("rateLimit", {}).get("global", {}).get("rules")
     return rules[0]["limit"]["requests"] if rules else None
+
+
+def test_a_stopped_one_keeps_only_its_key_and_is_served_again_when_it_is_started(
+    start: Start, scene: Scene
+) -> None:
+    start()
+    scene.serve()
+    eventually(lambda: scene.kinds() == LOCAL)
+    scene.run("annotate", "isvc", "m", "serving.kserve.io/stop=true")
+    eventually(lambda: scene.kinds() == {("Secret", "models")})
+    scene.run("annotate", "isvc", "m", "serving.kserve.io/stop-")
+    eventually(lambda: scene.kinds() == LOCAL)
+
+
+def test_another_served_name_and_another_predictors_name_are_followed(start: Start, scene: Scene) -> None:
+    """The route asks for the new name; the Service finds the pods that KServe names anew."""
+    start()
+    scene.serve(model="before")
+    eventually(lambda: scene.routed() == ["before"] and selector(scene) == {"app": "isvc.m-predictor"})
+    scene.serve(model="after")
+    eventually(lambda: scene.routed() == ["after"])
+    renamed = llm("m", scene.models, args=["--model_name=after"])
+    renamed["spec"]["predictor"]["name"] = "blue"
+    scene.store(renamed)
+    eventually(lambda: selector(scene) == {"app": "isvc.m-blue-predictor"})
+    assert scene.routed() == ["after"]
+
+
+def selector(scene: Scene) -> dict[str, str]:
+    """By what our Service finds the pods."""
+    found = scene.made().get(("Service", "models", "token-meter-m"), {})
+    return dict(found.get("spec", {}).get("selector") or {})
 
 
 def test_an_edit_is_taken_back_and_a_deleted_object_made_again(start: Start, scene: Scene) -> None:
@@ -241,8 +274,6 @@ def test_one_that_cannot_be_read_keeps_what_it_has_and_holds_up_nobody(start: St
 
 
 def test_who_was_there_before_the_label_is_told(start: Start, scene: Scene) -> None:
-    from tests.gateway.scenes import llm
-
     start()
     obj = llm("old", scene.models)
     del obj["metadata"]["uid"]
