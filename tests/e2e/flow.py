@@ -121,7 +121,7 @@ def uninstall(cluster: Cluster) -> None:
     namespace = inference_service()["metadata"]["namespace"]
     before = predictor_pods(cluster)
     cluster.kubectl("label", "namespace", namespace, f"{LABEL}-")
-    eventually(lambda: "aigatewayroute" not in _ours(cluster))
+    eventually(lambda: all(name.startswith("secret/") for name in _ours(cluster)))
     cluster.kubectl("delete", "-k", str(MANIFESTS), "--timeout=2m")
     kinds = "mutatingwebhookconfigurations,clusterroles,clusterrolebindings"
     left = cluster.kubectl("get", kinds, "--selector=app.kubernetes.io/part-of=token-meter", "-o=name")
@@ -131,8 +131,10 @@ def uninstall(cluster: Cluster) -> None:
         raise DemoError(f"the uninstall touched predictor pods: {before} before, {after} after")
 
 
-def _ours(cluster: Cluster) -> str:
+def _ours(cluster: Cluster) -> list[str]:
+    """`kind/name` of each gateway object."""
     try:
-        return cluster.kubectl("get", GATEWAY_OBJECTS, "--all-namespaces", f"--selector={OURS}", "-o=name")
+        said = cluster.kubectl("get", GATEWAY_OBJECTS, "--all-namespaces", f"--selector={OURS}", "-o=name")
     except KubectlError as error:
         raise DemoError(str(error)) from error
+    return [line for line in said.splitlines() if "/" in line and " " not in line]
