@@ -19,7 +19,7 @@ from tests.cluster.client import Client
 from tests.cluster.cluster import Cluster
 from tests.cluster.pki import write_key
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 CONTROLLERS = (
     "namespace-controller",
     "garbage-collector-controller",

@@ -32,7 +32,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NEEDED = ("clienttrafficpolicies", "httproutefilters")
 """Those of its CRDs that the product's objects and AI Gateway's need; without the others it goes on."""
 HEALTH, LIMITS = 8081, 18001
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 def unavailable() -> str | None:

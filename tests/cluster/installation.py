@@ -18,7 +18,7 @@ from tests.cluster.replica import NAMESPACE, SERVICE, Replica
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 RUNTIMES = crds.FOLDER / "kserve" / "v0.20.0" / "runtimes"
 LABEL = "token-meter.dev/injection"
-PATIENCE = 60.0
+PATIENCE = 180.0
 Json = dict[str, Any]
 PROBE = {
     "apiVersion": "serving.kserve.io/v1beta1",
@@ -73,7 +73,7 @@ class Installation:
 
     def uninstall(self) -> None:
         """Delete what the manifests made, as docs/install.md says; the replicas end after it, as their pods would."""
-        self.plane.kubectl("delete", "-k", str(MANIFESTS), "--timeout=60s")
+        self.plane.kubectl("delete", "-k", str(MANIFESTS), "--timeout=180s")
         self.stop()
 
     def start(self, count: int, settings: Mapping[str, str] | None = None) -> None:
@@ -114,7 +114,7 @@ class Installation:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until it holds; raises TimeoutError after a minute."""
+    """Wait until it holds; raises TimeoutError after PATIENCE."""
     end = time.monotonic() + PATIENCE
     while not holds():
         if time.monotonic() > end:

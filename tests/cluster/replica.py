@@ -19,7 +19,7 @@ from tests.cluster.client import Client
 
 NAMESPACE, SERVICE = "token-meter-system", "token-meter-webhook"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 

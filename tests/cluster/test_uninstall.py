@@ -47,7 +47,7 @@ def test_nothing_of_ours_stays_and_an_injected_inference_service_can_be_changed_
     owner.file("apply")
     assert "--trust-remote-code" in server(owner.stored())["args"]
     assert sidecars(owner.stored()) == [sidecar]
-    plane.kubectl("delete", "namespace", owner.manifest["metadata"]["namespace"], "--timeout=60s")
+    plane.kubectl("delete", "namespace", owner.manifest["metadata"]["namespace"], "--timeout=180s")
 
 
 def labelled(plane: ControlPlane) -> list[str]:
