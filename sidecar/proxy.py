@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 from time import monotonic
 
-from sidecar import exchange, model_list, relay
+from sidecar import exchange, model_list, own_request, relay
 from sidecar.access import Access
 from sidecar.client import ClientConnection
 from sidecar.dialect import best_ask
@@ -21,6 +21,7 @@ from sidecar.record import Record
 from sidecar.request_body import Ask
 from sidecar.settings import Settings
 from sidecar.spool import Spool
+from sidecar.tokens.counter import TokenCounter
 from sidecar.upstream import Interim, UpstreamConnection
 
 # A connection lost this soon after a request was sent on it, unanswered, was closing already.
@@ -51,6 +52,7 @@ class Proxy:
         self.spool = spool
         self.access = Access(settings.api_key_file, settings.user_header, settings.gateway)
         self.loop = asyncio.get_running_loop()
+        self.counter = TokenCounter(server=settings.server, post=self._post, model_dir=settings.model_dir)
         self.buffered = 0
         self._best_ask = best_ask(settings.server)
         base = settings.base_path
@@ -124,6 +126,14 @@ class Proxy:
         upstream.fail(
             UpstreamTimeout(f"the model server did not answer in {self.settings.upstream_timeout:g} s")
         )
+
+    def close(self) -> None:
+        """Close what is idle, and what counts."""
+        self.pool.close()
+        self.counter.close()
+
+    async def _post(self, path: bytes, body: bytes) -> tuple[int, bytes]:
+        return await own_request.post(self, path, body)
 
     # -- what is learnt
 

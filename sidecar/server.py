@@ -131,7 +131,7 @@ class Server:
             for task in (*tasks, waiting, *([sending] if sending else [])):
                 task.cancel()
             admin.close()
-            pool.close()
+            proxy.close()
             if spool:
                 spool.journal.close()
             log.line("stopped", {})
