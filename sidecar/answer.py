@@ -5,7 +5,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from sidecar.gather import Gather
 from sidecar.json_scan import ScanError, Scanner
+from sidecar.output_text import OutputText
 from sidecar.sse import EventSplitter, data_of
 from sidecar.usage import Usage, read_answer_usage, read_usage
 
@@ -21,6 +23,9 @@ class Reader(Protocol):
 
     def finish(self) -> Usage | None:
         """The usage of the whole answer, or None where it gave none."""
+
+    def said(self) -> OutputText | None:
+        """What the model has said, where that is not counted yet; None where it is, or where it cannot be read."""
 
 
 class JsonReader:
@@ -60,6 +65,34 @@ class JsonReader:
         }
         return read_answer_usage(found)
 
+    @property
+    def is_object(self) -> bool:
+        """Whether the answer is a JSON object."""
+        if self._scanner is not None:
+            return bool(self._scanner.members)
+        return isinstance(_load(b"".join(self._kept)), dict)
+
+    @property
+    def names(self) -> set[str]:
+        """The members of a large answer."""
+        return {member.name for member in self._scanner.members} if self._scanner is not None else set()
+
+    @property
+    def choices(self) -> list[Any] | None:
+        """The choices of an answer that is not too large."""
+        answer = _load(b"".join(self._kept)) if self._scanner is None else None
+        found = answer.get("choices") if isinstance(answer, dict) else None
+        return found if isinstance(found, list) else None
+
+    def said(self) -> OutputText | None:
+        """The answer's texts; of a large one only their size."""
+        said = OutputText()
+        if self._scanner is None:
+            said.add(_load(b"".join(self._kept)))
+        else:
+            said.answered, said.omitted = True, self._size
+        return said
+
 
 class EventReader:
     """Reads the usage of OpenAI's responses stream and of Anthropic's messages stream.
@@ -68,17 +101,29 @@ class EventReader:
     the last output in message_delta (vLLM 0.33, anthropic/serving.py). Else the last `usage` that is seen.
     """
 
-    __slots__ = ("_splitter", "_usage", "error")
+    __slots__ = ("_gather", "_splitter", "_usage", "error")
 
     def __init__(self) -> None:
+        self._gather: Gather | None = Gather()
         self._splitter = EventSplitter()
         self._usage: Usage | None = None
         self.error = False
 
     def feed(self, data: bytes) -> None:
         """Look at the next bytes."""
+        if self._gather is not None:
+            self._gather.add(data)
         for event in self._splitter.feed(data):
             self._event(event)
+
+    @property
+    def so_far(self) -> Usage | None:
+        """The last usage that came."""
+        return self._usage
+
+    def said(self) -> OutputText | None:
+        """The text of a stream whose last usage has not come."""
+        return self._gather.text if self._gather is not None else None
 
     def finish(self) -> Usage | None:
         """The usage seen so far; complete when the stream was."""
@@ -99,6 +144,9 @@ class EventReader:
             usage = read_usage(holder.get("usage")) if isinstance(holder, dict) else None
             if usage is not None:
                 self._usage = _newer(self._usage, usage)
+                if holder is not value.get("message"):
+                    # message_start has the input alone; every other usage is the last word.
+                    self._gather = None
 
 
 class InflatingReader:
@@ -123,6 +171,10 @@ class InflatingReader:
     def finish(self) -> Usage | None:
         """The usage of the whole answer."""
         return self._reader.finish()
+
+    def said(self) -> OutputText | None:
+        """What the reader behind it has read."""
+        return self._reader.said()
 
 
 def reader_for(content_type: bytes, content_encoding: bytes) -> Reader | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.request_body import Ask, RequestBody
 from sidecar.settings import ServerKind
-from sidecar.stream import Shape
+from sidecar.shape import Shape
 
 _VLLM = frozenset({ServerKind.VLLM, ServerKind.HUGGINGFACE})
 _BEST = {

@@ -70,6 +70,15 @@ BASE_PATHS = (b"/v1", b"/openai/v1", b"/v3")
 STREAMS_CHUNKS = frozenset({Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.INVOCATIONS})
 
 
+# Endpoints whose requests are forms with a file of sound in them.
+AUDIO = frozenset({Endpoint.AUDIO_TRANSCRIPTIONS, Endpoint.AUDIO_TRANSLATIONS})
+
+# Endpoints whose answers are no text: what they burn is input.
+NO_OUTPUT = frozenset(
+    {Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.SCORE, Endpoint.POOLING, Endpoint.CLASSIFY}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a request goes: `endpoint` is None where it is not metered; `below_base` is the path after the

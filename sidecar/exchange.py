@@ -5,21 +5,24 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from sidecar.asking import Asking
+from sidecar.abandoned import count_abandoned
+from sidecar.asking import Answer, Asking
 from sidecar.client import ClientConnection
-from sidecar.delivery import AnswerDelivery, lost_outcome
-from sidecar.endpoints import Endpoint
+from sidecar.delivery import deliver
+from sidecar.endpoints import AUDIO, Endpoint
 from sidecar.errors import Refusal
 from sidecar.incoming import Request
 from sidecar.json_scan import ScanError, Scanner
-from sidecar.lost import UpstreamLost, UpstreamTimeout, no_answer
+from sidecar.lost import UpstreamLost, UpstreamTimeout, lost_outcome, no_answer
 from sidecar.record import Outcome, Record
 from sidecar.request_body import PARSE_LIMIT, RequestBody, not_json, read_request, read_scanned, unread
 
 if TYPE_CHECKING:
     from sidecar.proxy import Proxy
 
-_AUDIO = frozenset({Endpoint.AUDIO_TRANSCRIPTIONS, Endpoint.AUDIO_TRANSLATIONS})
+
+# A prompt that the sidecar will have to count itself is kept up to here.
+_COUNTED_PROMPT = 1024 * 1024
 
 
 async def serve(
@@ -42,7 +45,8 @@ async def serve(
         record.outcome = Outcome.UPSTREAM_ERROR
         raise
     finally:
-        proxy.conclude(record)
+        if not record.handed_over:
+            proxy.conclude(record)
 
 
 class Exchange:
@@ -78,26 +82,39 @@ class Exchange:
             body = await self._body()
             arrived = monotonic()
             proxy.admit(record)
-            answer = await Asking(proxy, self._connection, head, record, self._below).ask(body)
+            answer = await self._ask(body)
         except (UpstreamLost, UpstreamTimeout) as error:
             record.outcome = lost_outcome(error)
             raise no_answer(error) from None
         finally:
             self._forget()
-        if len(body.raw) > PARSE_LIMIT:
+        if len(body.raw) > (_COUNTED_PROMPT if proxy.silent else PARSE_LIMIT):
             body = replace(body, raw=b"")  # a long stream does not hold a long prompt
         record.overhead = max(record.sent - arrived, 0.0)
         try:
-            await AnswerDelivery(proxy, self._connection, record).run(answer, body)
+            await deliver(proxy, self._connection, record, answer, body)
         finally:
             answer.close(proxy)
+
+    async def _ask(self, body: RequestBody) -> Answer:
+        """The server's answer. Where the client goes before it comes, what the server did for it is counted."""
+        proxy, record = self._proxy, self._record
+        asking = Asking(proxy, self._connection, self._request.head, record, self._below)
+        try:
+            if proxy.finisher is None or body.stream:
+                return await asking.ask(body)
+            return await proxy.finisher.ask(record, body, proxy.loop.create_task(asking.ask(body)))
+        except asyncio.CancelledError:
+            if record.sent and not record.handed_over:
+                await count_abandoned(proxy, record, body)
+            raise
 
     async def _body(self) -> RequestBody:
         """The request's body, read to its end. A large one is scanned as it comes in, a piece at a time."""
         request, settings, endpoint = self._request, self._proxy.settings, self._record.endpoint
         if (request.length or 0) > settings.max_body_bytes:
             raise _too_large(settings.max_body_bytes)
-        scanner = Scanner() if endpoint not in _AUDIO else None
+        scanner = Scanner() if endpoint not in AUDIO else None
         pieces: list[bytes] = []
         scanned = 0
         try:

@@ -6,8 +6,10 @@ from time import monotonic
 
 from sidecar.client import ClientConnection
 from sidecar.lost import UpstreamTimeout
+from sidecar.record import Record
 from sidecar.upstream import UpstreamConnection
 
+_WHOLE = 1024 * 1024
 Transform = Callable[[bytes], bytes]
 
 
@@ -132,3 +134,42 @@ async def read_some(upstream: UpstreamConnection, limit: int) -> bytes:
     await sink.done
     upstream.detach()
     return b"".join(sink.pieces)
+
+
+async def read_whole(upstream: UpstreamConnection, idle_timeout: float) -> bytes:
+    """All of a body that is to come and is known to be short. Raises UpstreamLost or UpstreamTimeout."""
+    silence = UpstreamTimeout(f"the model server did not end its answer in {idle_timeout:g} s")
+    timer = asyncio.get_running_loop().call_later(idle_timeout, upstream.fail, silence)
+    try:
+        body = upstream.take()
+        while not upstream.complete:
+            body += await read_some(upstream, _WHOLE)
+        return body
+    finally:
+        timer.cancel()
+        upstream.detach()
+
+
+async def forward(
+    idle_timeout: float,
+    connection: ClientConnection,
+    record: Record,
+    upstream: UpstreamConnection,
+    transform: Transform | None,
+) -> None:
+    """Lead the rest of an answer's body to the client; raises UpstreamLost or UpstreamTimeout."""
+    forwarder = BodyForwarder(connection, upstream, idle_timeout=idle_timeout, transform=transform)
+    try:
+        await forwarder.run()
+    finally:
+        record.first_token, record.last_token = forwarder.first, forwarder.last
+
+
+def passing(look: Callable[[bytes], None]) -> Transform:
+    """A transform that only looks."""
+
+    def transform(data: bytes) -> bytes:
+        look(data)
+        return data
+
+    return transform

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from sidecar.errors import Refusal
+from sidecar.record import Outcome
 
 
 class UpstreamLost(Exception):
@@ -37,3 +38,8 @@ class Sink(Protocol):
 
     def lost(self, error: Exception) -> None:
         """The body will not be whole."""
+
+
+def lost_outcome(error: UpstreamLost | UpstreamTimeout) -> Outcome:
+    """How a request ended whose answer was lost."""
+    return Outcome.UPSTREAM_TIMEOUT if isinstance(error, UpstreamTimeout) else Outcome.UPSTREAM_ERROR

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from time import monotonic
 
 from sidecar import exchange, model_list, own_request, relay
+from sidecar.abandoned import Finisher
 from sidecar.access import Access
 from sidecar.client import ClientConnection
 from sidecar.dialect import best_ask
 from sidecar.endpoints import BASE_PATHS, Endpoint, is_model_list, route
 from sidecar.errors import Refusal
+from sidecar.fallback import Fallback
 from sidecar.incoming import Request
 from sidecar.log import Log
 from sidecar.lost import UpstreamLost, UpstreamTimeout
 from sidecar.messages import ResponseHead
 from sidecar.metrics import Metrics
 from sidecar.pool import Pool
+from sidecar.rates import Rates
 from sidecar.record import Record
 from sidecar.request_body import Ask
 from sidecar.settings import Settings
@@ -53,7 +56,16 @@ class Proxy:
         self.access = Access(settings.api_key_file, settings.user_header, settings.gateway)
         self.loop = asyncio.get_running_loop()
         self.counter = TokenCounter(server=settings.server, post=self._post, model_dir=settings.model_dir)
+        self.fallback = Fallback(self.counter)
+        self.rates = Rates()
+        self.finisher = (
+            Finisher(self, settings.finish_abandoned, settings.finish_abandoned_seconds)
+            if settings.finish_abandoned
+            else None
+        )
         self.buffered = 0
+        # The server's last answer had no usage: the sidecar counts, and keeps what it needs for it.
+        self.silent = False
         self._best_ask = best_ask(settings.server)
         base = settings.base_path
         self._learnt = Learnt(base_path=base.encode() if base is not None else None)
@@ -161,6 +173,10 @@ class Proxy:
         self._learnt.ask = ask
         self._learnt.ask_until = monotonic() + _RELEARN_SECONDS
 
+    def learn_silent(self, silent: bool) -> None:
+        """Whether the server's streams come without usage."""
+        self.silent = silent
+
     # -- accounts
 
     def begin(self, request: Request, endpoint: Endpoint) -> Record:
@@ -184,4 +200,5 @@ class Proxy:
             self.spool.close(record)
         self.metrics.in_flight -= 1
         self.metrics.count(record)
+        self.rates.observe(record)
         self.log.line("request", record.fields())

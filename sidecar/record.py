@@ -71,6 +71,8 @@ class Record:
     first_token: float = 0.0
     last_token: float = 0.0
     ended: float = 0.0
+    # Somebody else concludes it: the answer is finished without its client.
+    handed_over: bool = False
     overhead: float = 0.0
 
     @property

@@ -59,6 +59,8 @@ class RequestBody:
     spans: Mapping[str, tuple[int, int]]
     chat: bool
     has_tools: bool
+    # Bytes, without images and sound where it is large; the body itself may be let go.
+    length: int
 
     @property
     def choices(self) -> int:
@@ -133,7 +135,15 @@ def read_scanned(raw: bytes, scanner: Scanner, endpoint: Endpoint) -> RequestBod
 def unread(raw: bytes) -> RequestBody:
     """A body that is not JSON (audio), which is passed on as it is."""
     return RequestBody(
-        raw, "", stream=False, takes_options=False, given={}, spans={}, chat=False, has_tools=False
+        raw,
+        "",
+        stream=False,
+        takes_options=False,
+        given={},
+        spans={},
+        chat=False,
+        has_tools=False,
+        length=_text_length(raw),
     )
 
 
@@ -174,6 +184,7 @@ def _check(
         spans=spans,
         chat=endpoint is Endpoint.CHAT_COMPLETIONS or "messages" in known,
         has_tools=has_tools,
+        length=_text_length(raw),
     )
 
 
@@ -198,6 +209,25 @@ def _known(members: list[Member]) -> Mapping[str, Any]:
 
 def _spans(members: list[Member]) -> dict[str, tuple[int, int]]:
     return {one.name: (one.value_start, one.value_end) for one in members if one.name in _REPLACED}
+
+
+def _text_length(raw: bytes) -> int:
+    """Bytes that may be text: base64 in data URLs and of `input_audio` is none."""
+    length = len(raw)
+    if length <= PARSE_LIMIT:
+        return length
+    for mark in (b";base64,", b'"input_audio"'):
+        at = raw.find(mark)
+        while at >= 0:
+            at += len(mark)
+            # The data's own string begins behind this name, and ends at the next quote.
+            start = at if mark == b";base64," else max(raw.find(b'"data"', at, at + 256) + 8, at)
+            end = raw.find(b'"', start)
+            if end < 0:
+                break
+            length -= end - start
+            at = raw.find(mark, end)
+    return length
 
 
 def _is_number(value: object) -> TypeGuard[int]:

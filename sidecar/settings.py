@@ -76,6 +76,10 @@ class Settings(BaseModel):
         default=Path("/mnt/models"),
         description="the model's files; its tokenizer counts where the server does not",
     )
+    finish_abandoned: int = Field(
+        default=0, ge=0, description="answers finished at once after their clients went; 0 is none"
+    )
+    finish_abandoned_seconds: Seconds = 60.0
     user_metrics: int = Field(default=0, ge=0, description="users with metrics of their own; 0 is none")
 
     @field_validator("upstream")

@@ -7,14 +7,15 @@ by chunk: a chunk that ends no choice and carries no usage leaves as the bytes i
 """
 
 import re
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import orjson
 
 from sidecar.chunks import edit, empty_choice, index_of, load, usage_json, with_moved
+from sidecar.gather import Gather
 from sidecar.json_scan import with_member, without
+from sidecar.output_text import OutputText
+from sidecar.shape import Delivery, Shape
 from sidecar.sse import DONE, EventSplitter, data_of
 from sidecar.tally import Tally
 from sidecar.usage import NOTHING, Usage, read_usage
@@ -26,27 +27,6 @@ _TRAILING = re.compile(rb',"(?:usage|timings)":(\{[^{}]*\})\}(?=[\r\n]*\Z)')
 _TOKEN_IDS = re.compile(rb'"((?:prompt_)?token_ids)":\[[^\]]*\]')
 
 
-class Delivery(Enum):
-    """What a client gets of the usage."""
-
-    AS_SENT = "as_sent"
-    ON_LAST_CHUNK = "on_last_chunk"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How a server writes a stream. `per_prompt`: see Tally."""
-
-    per_prompt: int | None = None
-    several: bool = False
-    """More than one choice: what is passed on of the usage is their sum, for a reader who takes the last."""
-    usage_per_choice: bool = False
-    """llama.cpp: running usage is called `timings`, and each choice ends with a usage chunk of its own."""
-    strip_timings: bool = False
-    strip_token_ids: bool = False
-
-
 _PLAIN = Shape()
 
 
@@ -54,8 +34,10 @@ class ChunkStream:
     """Feed it what the server sent; it returns what the client gets and keeps the count."""
 
     __slots__ = (
+        "_end",
         "_finish_everywhere",
         "_finished",
+        "_gather",
         "_held",
         "_shape",
         "_splitter",
@@ -65,6 +47,7 @@ class ChunkStream:
         "done",
         "error",
         "final",
+        "showed_final",
         "showed_running",
     )
 
@@ -75,12 +58,16 @@ class ChunkStream:
         self.done = False
         # The client has been shown usage that a later one replaces.
         self.showed_running = False
+        self.showed_final = False
         self._shape = shape
         self._strip_running = strip_running or delivery is not Delivery.AS_SENT
         self._splitter = EventSplitter()
         self._held = b""
+        self._end = b""
         self._finish_everywhere = False
         self._finished = 0
+        # Kept until the first usage comes.
+        self._gather: Gather | None = Gather()
         self._tally = Tally(shape.per_prompt)
 
     @property
@@ -88,8 +75,15 @@ class ChunkStream:
         """The last running usage of all choices together, where the server gave any."""
         return self._tally.usage
 
+    @property
+    def said(self) -> OutputText | None:
+        """What the model has said, where no usage has come so far; None where there is usage."""
+        return self._gather.text if self._gather is not None else None
+
     def feed(self, data: bytes) -> bytes:
         """Pass the next bytes through; returns what the client gets now."""
+        if self._gather is not None:
+            self._gather.add(data)
         if (
             not self._shape.usage_per_choice
             and not self._splitter.tail
@@ -103,15 +97,38 @@ class ChunkStream:
             return data
         return b"".join([self._event(event) for event in self._splitter.feed(data)])
 
-    def finish(self) -> bytes:
-        """The server has ended its stream: what the client still gets, ended by a blank line."""
+    def flush(self) -> bytes:
+        """The server has ended its stream: what the client still gets of it, but for the last chunk and [DONE], which
+        wait where the usage has to be counted first."""
         rest = self._splitter.finish()
-        out = self._event(rest) if rest else b""
-        out += self._release()
-        # A last event without its blank line is one that the gateway would not read.
-        if rest and out and not out.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-            out += b"\n" if out.endswith(b"\n") else b"\n\n"
-        return out
+        if rest and not rest.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+            # A last event without its blank line is one that the gateway would not read.
+            rest += b"\n" if rest.endswith(b"\n") else b"\n\n"
+            if self._gather is not None:
+                self._gather.add(b"\n\n")
+        return self._event(rest) if rest else b""
+
+    def finish(self, counted: Usage | None = None) -> bytes:
+        """The end of the stream, with the usage that was counted in the server's place."""
+        out = self.flush()
+        return out + (self._release() if counted is None else self._with_counted(counted)) + self._take_end()
+
+    def _with_counted(self, usage: Usage) -> bytes:
+        """The waiting chunk, with the sidecar's own count for who is to have it."""
+        held = self._take()
+        value = usage_json(usage)
+        if self.delivery is Delivery.NONE:
+            return held
+        if held and self.delivery is Delivery.ON_LAST_CHUNK:
+            return edit(held, lambda text: with_member(text, "usage", value))
+        last = self._gather.text.last if self._gather is not None else {}
+        asked = self.delivery is Delivery.AS_SENT
+        chunk = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
+        chunk |= {
+            "choices": [] if asked else orjson.Fragment(empty_choice(last)),
+            "usage": orjson.Fragment(value),
+        }
+        return held + b"data: " + orjson.dumps(chunk) + b"\n\n"
 
     def _event(self, event: bytes) -> bytes:
         shape = self._shape
@@ -124,6 +141,9 @@ class ChunkStream:
         counted = has_usage or (shape.usage_per_choice and b'"timings"' in event)
         if not counted and b'"error"' not in event and not _FINISH.search(event):
             if b"[DONE]" in event and (data_of(event) or b"").strip() == DONE:
+                if self._gather is not None and self._gather.text.answered:
+                    self._end += event
+                    return b""
                 self.done = True
                 return self._release() + event
             if silent:
@@ -132,7 +152,7 @@ class ChunkStream:
         trailing = _TRAILING.search(event) if counted and b'"choices":[]' not in event else None
         if trailing is None or (has_usage and event[trailing.start() : trailing.start() + 8] != b',"usage"'):
             return self._parsed(event, data_of(event))
-        self._tally.note(index_of(event), trailing.group(1))
+        self._note(index_of(event), trailing.group(1))
         if silent:
             return b""
         if shape.strip_timings if shape.usage_per_choice else self._strip_running:
@@ -156,7 +176,7 @@ class ChunkStream:
             if not choices and usage is not None:
                 return self._final_chunk(event, chunk, usage)
             if usage is not None:
-                self._tally.note(index_of(event), orjson.dumps(chunk["usage"]))
+                self._note(index_of(event), orjson.dumps(chunk["usage"]))
             # `"usage": null` on a chunk is the server's answer to who asked.
             if self._strip_running and (usage is not None or self.delivery is not Delivery.AS_SENT):
                 event = edit(event, lambda text: without(text, "usage"))
@@ -186,12 +206,13 @@ class ChunkStream:
         """The server's own usage chunk, which has no choices."""
         if self._shape.usage_per_choice:
             return self._final_of_choice(event, chunk)
-        self.final = usage
-        held = self._let_go()
+        self.final, self._gather = usage, None
+        self.showed_final = self.delivery is not Delivery.NONE
+        held = self._take()
         if self.delivery is Delivery.AS_SENT:
-            return held + event
+            return held + self._take_end() + event
         if self.delivery is Delivery.NONE:
-            return with_moved(held, chunk)
+            return with_moved(held, chunk) + self._take_end()
         if not held:
             return edit(event, lambda text: with_member(text, "choices", empty_choice(chunk)))
         held = with_moved(held, chunk)
@@ -199,7 +220,7 @@ class ChunkStream:
 
     def _final_of_choice(self, event: bytes, chunk: dict[str, Any]) -> bytes:
         """llama.cpp's usage chunk stands behind the last chunk of its choice and counts that choice alone."""
-        self._tally.note(self._finished, orjson.dumps(chunk["usage"]))
+        self._note(self._finished, orjson.dumps(chunk["usage"]))
         if self.delivery is not Delivery.AS_SENT:
             self._held = with_moved(self._held, chunk)
             return b""
@@ -208,10 +229,11 @@ class ChunkStream:
 
     def _release(self) -> bytes:
         """The stream ends: the waiting chunk goes, with the usage if no chunk of its own brought it."""
-        held = self._let_go()
+        held = self._take()
         if held and self.delivery is not Delivery.NONE and self.final is None:
             usage = self.running
             if usage is not None:
+                self.showed_final = True
                 return edit(held, lambda text: with_member(text, "usage", usage_json(usage)))
         return held
 
@@ -221,6 +243,23 @@ class ChunkStream:
     def _with_sum(self, event: bytes) -> bytes:
         return edit(event, lambda text: with_member(text, "usage", self._sum()))
 
+    def _note(self, index: int, usage: bytes) -> None:
+        self._tally.note(index, usage)
+        self._gather = None
+
     def _let_go(self) -> bytes:
+        """What waits, as more comes behind it."""
+        if not self._end:
+            held, self._held = self._held, b""
+            return held
+        return self._take() + self._take_end()
+
+    def _take(self) -> bytes:
         held, self._held = self._held, b""
         return held
+
+    def _take_end(self) -> bytes:
+        end, self._end = self._end, b""
+        if end:
+            self.done = True
+        return end

@@ -12,7 +12,8 @@ from sidecar.dialect import adds_running_usage, best_ask, shape_of, wanted
 from sidecar.endpoints import Endpoint
 from sidecar.request_body import Ask, RequestBody, read_request
 from sidecar.settings import ServerKind
-from sidecar.stream import ChunkStream, Delivery
+from sidecar.shape import Delivery
+from sidecar.stream import ChunkStream
 from sidecar.usage import Usage
 
 DONE = b"data: [DONE]\n\n"

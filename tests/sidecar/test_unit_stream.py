@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.shape import Delivery
 from sidecar.sse import EventSplitter, data_of
-from sidecar.stream import ChunkStream, Delivery
+from sidecar.stream import ChunkStream
 from sidecar.usage import Usage
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -129,7 +130,8 @@ def test_a_server_with_a_finish_reason_on_every_chunk_is_not_held_back() -> None
     assert stream.feed(one) == b""
     assert stream.feed(two) == one + two
     assert stream.feed(three) == three
-    assert stream.feed(DONE) == DONE
+    assert stream.feed(DONE) == b""  # the usage is counted first
+    assert stream.finish() == DONE
 
 
 def test_a_usage_chunk_with_nothing_to_ride_on_gets_an_empty_choice_of_its_own() -> None:

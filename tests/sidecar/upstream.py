@@ -2,20 +2,24 @@
 
 Each connection has a thread of its own and blocking sockets, so a script is read from top to bottom. Requests are
 parsed by h11, which is strict: a request that it refuses makes the test fail. The readiness probe is answered by
-itself and not recorded.
+itself and not recorded, and so is the sidecar's own question at /tokenize: by `count_tokens`, or there is no such
+route. With `scripts_tokenize` it is a request like any other.
 """
 
 import contextlib
+import json
 import select
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import h11
 
 PROBE = b"/probe"
+TOKENIZE = b"/tokenize"
 BOUND = 10.0
 """Seconds that any wait may last before its test fails."""
 
@@ -180,6 +184,8 @@ class Upstream:
     accepted: int = 0
     ready: bool = True
     reads_body: bool = True
+    count_tokens: Callable[[dict[str, Any]], int] | None = None
+    scripts_tokenize: bool = False
 
     def __post_init__(self) -> None:
         self._listener: socket.socket | None = None
@@ -227,6 +233,8 @@ class Upstream:
         self.failures = []
         self.ready = True
         self.reads_body = True
+        self.count_tokens = None
+        self.scripts_tokenize = False
         self._scripts = []
         if self._listener is None:
             self.start()
@@ -256,6 +264,9 @@ class Upstream:
                 if request.target == PROBE:
                     peer.send(b"HTTP/1.1 %b\r\ncontent-length: 0\r\n\r\n" % (_UP if self.ready else _DOWN))
                     break
+                if self._is_count(request):
+                    self._tokenize(peer, b"".join(peer.body_pieces()))
+                    continue
                 self.heads.append(request)
                 if self.reads_body:
                     request.body = b"".join(peer.body_pieces())
@@ -270,6 +281,18 @@ class Upstream:
                 self._open.pop(number, None)
             with contextlib.suppress(OSError):
                 connection.close()
+
+    def _is_count(self, request: Received) -> bool:
+        own = request.target == TOKENIZE and request.header(b"user-agent") == b"token-meter"
+        return own and not self.scripts_tokenize
+
+    def _tokenize(self, peer: Peer, body: bytes) -> None:
+        if self.count_tokens is None:
+            peer.send(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return
+        answer = json.dumps({"count": self.count_tokens(json.loads(body))}).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        peer.send(head % len(answer) + answer)
 
     def _next_script(self) -> Script:
         with self._lock:

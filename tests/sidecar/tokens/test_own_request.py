@@ -21,6 +21,7 @@ from tests.sidecar.wire import json_answer
 
 @pytest.fixture
 async def proxy(upstream: Upstream) -> AsyncIterator[Proxy]:
+    upstream.scripts_tokenize = True
     loop = asyncio.get_running_loop()
     silent = os.open(os.devnull, os.O_WRONLY)
     log = Log(loop, silent)
