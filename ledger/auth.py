@@ -1,7 +1,9 @@
 """Who may write and who may read: what the API server says of a caller's token.
 
-A pod's sidecar sends its projected ServiceAccount token of our own audience, and writes for its own pod only. A reader
-sends the token it has for the API server, and sees the namespaces where it may `get usage` in `usage.token-meter.dev`.
+A pod's sidecar sends its projected ServiceAccount token of our own audience, and writes for its own pod and the
+InferenceService that KServe has labelled it with only (a pod's name may be cut short, or hold the predictor's). A
+reader sends the token it has for the API server, and sees the namespaces where it may `get usage` in
+`usage.token-meter.dev`.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ GROUP, RESOURCE, VERB = "usage.token-meter.dev", "usage", "get"
 _REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 _ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
+_SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 _ACCOUNT_PREFIX = "system:serviceaccount:"
 _GOOD_SECONDS, _BAD_SECONDS = 60.0, 5.0
 _MOST_CACHED = 10_000
@@ -74,6 +77,7 @@ class ClusterGate:
         self._cluster = cluster
         self._audience = audience
         self._users = _Cache()
+        self._services = _Cache()
         self._rights = _Cache()
 
     async def writer(self, token: str | None) -> Permit:
@@ -83,7 +87,8 @@ class ClusterGate:
             raise Problem(
                 403, "not_a_pod", f"The token is {user.name}'s, which is no pod's: only sidecars write."
             )
-        return lambda event: _foreign(event, pod)
+        service = await self._service(*pod)
+        return lambda event: _foreign(event, pod, service)
 
     async def reader(self, token: str | None, among: Callable[[], Collection[str]]) -> frozenset[str] | None:
         user = await self._user(token, ())
@@ -121,6 +126,21 @@ class ClusterGate:
             )
         return found
 
+    async def _service(self, namespace: str, pod: str) -> str:
+        """The InferenceService that a pod serves, "" for none."""
+        key = hashlib.sha256(f"{namespace}/{pod}".encode()).digest()
+        found = self._services.get(key)
+        if found is None:
+            try:
+                metadata = await self._cluster.metadata(f"/api/v1/namespaces/{namespace}/pods/{pod}")
+            except Unreachable as error:
+                raise _nobody(error) from None
+            if metadata is None:
+                raise Problem(401, "invalid_token", f"Pod {namespace}/{pod}, whose token it is, is gone.")
+            service = (metadata.get("labels") or {}).get(_SERVICE_LABEL, "")
+            found = self._services.put(key, service, bool(service))
+        return str(found)
+
     async def _may(self, user: User, namespace: str) -> bool:
         key = hashlib.sha256(repr((user, namespace)).encode()).digest()
         found = self._rights.get(key)
@@ -142,19 +162,21 @@ class ClusterGate:
         try:
             made = await self._cluster.create(path, {"apiVersion": version, "kind": kind, "spec": spec})
         except Unreachable as error:
-            raise Problem(
-                503, "no_api_server", f"Nobody can be let in now: {error}.", retry_after=5
-            ) from None
+            raise _nobody(error) from None
         status: dict[str, Any] = made.get("status") or {}
         return status
 
 
-def _foreign(event: Event, pod: tuple[str, str]) -> str | None:
-    """Why this pod may not write this event. KServe names a service's pods `<service>-predictor...`."""
+def _nobody(error: Unreachable) -> Problem:
+    return Problem(503, "no_api_server", f"Nobody can be let in now: {error}.", retry_after=5)
+
+
+def _foreign(event: Event, pod: tuple[str, str], of_pod: str) -> str | None:
+    """Why this pod, which serves `of_pod`, may not write this event."""
     namespace, service, name = event.place
     if (namespace, name) != pod:
         return f"source: the token is that of pod {pod[0]}/{pod[1]}, which writes for itself only"
-    if not name.startswith(f"{service}-predictor"):
+    if service != of_pod:
         return f"source: pod {name} is none of InferenceService {service}"
     return None
 

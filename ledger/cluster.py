@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 
 _TOKEN_SECONDS = 60.0  # the kubelet writes a new token long before the old one expires
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 Object = dict[str, Any]
 
 
@@ -52,6 +53,11 @@ class Cluster:
         """An object, or None where there is none, or no such kind. Raises Unreachable."""
         return await self._call("GET", path, None)
 
+    async def metadata(self, path: str) -> Object | None:
+        """An object's metadata and nothing else of it, or None where there is none. Raises Unreachable."""
+        found = await self._call("GET", path, None, accept=_METADATA)
+        return found and found.get("metadata")
+
     async def create(self, path: str, body: Object) -> Object:
         """What the API server makes of it. Raises Unreachable."""
         made = await self._call("POST", path, body)
@@ -59,11 +65,13 @@ class Cluster:
             raise Unreachable(f"{path}: the API server does not know it")
         return made
 
-    async def _call(self, method: str, path: str, body: Object | None) -> Object | None:
+    async def _call(
+        self, method: str, path: str, body: Object | None, accept: str = "application/json"
+    ) -> Object | None:
         if self._session is None:
             raise Unreachable("not connected")
         data = orjson.dumps(body) if body is not None else None
-        headers = self._header() | ({"Content-Type": "application/json"} if data else {})
+        headers = self._header() | {"Accept": accept} | ({"Content-Type": "application/json"} if data else {})
         try:
             async with self._session.request(
                 method, self._url + path, data=data, headers=headers

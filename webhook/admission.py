@@ -17,7 +17,7 @@ from isvc import InvalidAnnotation, Malformed
 from webhook import injection
 from webhook.patch import Operation
 from webhook.plan import Facts, Skip
-from webhook.pods import mount_model
+from webhook.pods import complete
 from webhook.reasons import Reason
 
 Object = Mapping[str, Any]
@@ -129,11 +129,11 @@ def inference_service(request: Request, facts: Facts) -> Answer:
             return Answer(Outcome.INJECTED, patch=tuple(result.patch), warnings=result.warnings)
 
 
-def pod(request: Request) -> Answer:
-    """The answer to a Pod that is created."""
+def pod(request: Request, ledger_url: str | None) -> Answer:
+    """The answer to a Pod that is created; its sidecar sends to `ledger_url`."""
     if stray := _not_mine(request, "Pod"):
         return stray
-    operations = tuple(mount_model(request.obj))
+    operations = tuple(complete(request.obj, ledger_url))
     return Answer(Outcome.INJECTED if operations else Outcome.UNCHANGED, patch=operations)
 
 

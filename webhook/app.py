@@ -49,6 +49,7 @@ class State:
     source: Source
     tell: Callable[[Request, Answer], None] = lambda request, answer: None
     leading: Callable[[], bool] = lambda: False
+    ledger_url: str | None = None
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
 
@@ -73,7 +74,7 @@ def admission_app(state: State) -> web.Application:
         return answer
 
     async def pod(request: Request) -> Answer:
-        return admission.pod(request)
+        return admission.pod(request, state.ledger_url)
 
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_measured(state)])
     app.router.add_post("/mutate", _handler(state, inference_service))

@@ -1,6 +1,7 @@
-"""`/mutate-pods`: the model's volume for the sidecar, so that it can count with the model's own tokenizer.
+"""`/mutate-pods`: what the sidecar needs and only a Pod can name.
 
-KServe adds the volume to the Pod alone (storage_initializer_injector.go), so that no InferenceService can name it.
+That is the model's volume, which KServe adds to the Pod alone (storage_initializer_injector.go), and what it sends its
+usage to the ledger with. Other Pods are not touched.
 """
 
 import copy
@@ -8,39 +9,44 @@ from collections.abc import Mapping
 from typing import Any
 
 from isvc import names
+from webhook import sending
 from webhook.patch import Operation, patch
 
 VOLUME = "kserve-provision-location"
 MOUNT = "/mnt/models"
 _SERVER = "kserve-container"
+_Object = dict[str, Any]
 
 
-def mount_model(pod: Mapping[str, Any]) -> list[Operation]:
-    """The operations that mount the model read-only into the sidecar of a raw Pod.
+def complete(pod: Mapping[str, Any], ledger_url: str | None) -> list[Operation]:
+    """The operations that complete a raw Pod with our sidecar in it; None for `ledger_url` sends nothing.
 
-    None for a Pod without our sidecar, without the model's volume, or with the mount already there.
+    None for any other Pod, and for one that is complete.
     """
-    spec = pod.get("spec")
-    if not isinstance(spec, Mapping):
+    if not isinstance(pod.get("spec"), Mapping):
         return []
+    after: _Object = copy.deepcopy(dict(pod))
+    spec = after["spec"]
     containers = [*_objects(spec.get("initContainers")), *_objects(spec.get("containers"))]
-    if not any(_is_sidecar(container) for container in containers):
-        return []
-    of_server = [
-        mount for c in containers if c.get("name") == _SERVER for mount in _objects(c.get("volumeMounts"))
-    ]
-    model = next((m for m in of_server if m.get("name") == VOLUME and m.get("mountPath") == MOUNT), None)
-    if model is None or not any(volume.get("name") == VOLUME for volume in _objects(spec.get("volumes"))):
-        return []
-    wanted = {"name": VOLUME, "mountPath": MOUNT, "readOnly": True}
-    if "subPath" in model:
-        wanted["subPath"] = model["subPath"]
-    after = copy.deepcopy(dict(pod))
-    for key in ("initContainers", "containers"):
-        for container in _objects(after["spec"].get(key)):
-            if _is_sidecar(container) and MOUNT not in _paths(container):
-                container["volumeMounts"] = [*_objects(container.get("volumeMounts")), wanted]
+    for sidecar in [container for container in containers if _is_sidecar(container)]:
+        _mount_model(spec, containers, sidecar)
+        if ledger_url:
+            sending.give(after, sidecar, ledger_url)
     return patch(pod, after)
+
+
+def _mount_model(spec: _Object, containers: list[_Object], sidecar: _Object) -> None:
+    """The model as its server has it, read-only: the sidecar counts with the model's own tokenizer."""
+    of_server = [m for c in containers if c.get("name") == _SERVER for m in _objects(c.get("volumeMounts"))]
+    model = next((m for m in of_server if m.get("name") == VOLUME and m.get("mountPath") == MOUNT), None)
+    mounts = _objects(sidecar.get("volumeMounts"))
+    if model is None or not any(volume.get("name") == VOLUME for volume in _objects(spec.get("volumes"))):
+        return
+    if MOUNT not in {mount.get("mountPath") for mount in mounts}:
+        wanted = {"name": VOLUME, "mountPath": MOUNT, "readOnly": True}
+        if "subPath" in model:
+            wanted["subPath"] = model["subPath"]
+        sidecar["volumeMounts"] = [*mounts, wanted]
 
 
 def _is_sidecar(container: Mapping[str, Any]) -> bool:
@@ -49,10 +55,6 @@ def _is_sidecar(container: Mapping[str, Any]) -> bool:
     return container.get("name") == names.CONTAINER and "TOKEN_METER_UPSTREAM" in variables
 
 
-def _paths(container: Mapping[str, Any]) -> set[Any]:
-    return {mount.get("mountPath") for mount in _objects(container.get("volumeMounts"))}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
+def _objects(value: Any) -> list[_Object]:
     """The objects of a list; what is none is left to the API server, which refuses it."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -56,6 +56,7 @@ async def serve(settings: Settings) -> None:
         )
         source, elector, tasks = _certificates(settings, api)
         state = State(cluster, source, leading=lambda: bool(elector and elector.leading))
+        state.ledger_url = settings.ledger
         tasks += cluster.tasks()
         if settings.events:
             events = Events(api, settings.identity)

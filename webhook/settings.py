@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -81,6 +82,10 @@ class Settings(BaseModel):
         default=5.0, description="after SIGTERM, not ready but still serving for so long"
     )
     close_seconds: Seconds = Field(default=10.0, description="then open requests may take so long")
+    ledger_url: str = Field(
+        default="",
+        description="where sidecars send their usage, by default the ledger in our namespace; `off` sends none",
+    )
     events: bool = Field(default=True, description="write Events on InferenceServices")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="least to log")
     log_format: LogFormat = Field(default=LogFormat.JSON, description="json or text")
@@ -89,6 +94,31 @@ class Settings(BaseModel):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+
+    @field_validator("ledger_url")
+    @classmethod
+    def _check_ledger_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        bad = (
+            url.scheme not in ("http", "https")
+            or not url.hostname
+            or url.username
+            or url.query
+            or url.fragment
+        )
+        if value not in ("", "off") and bad:
+            raise ValueError(
+                "must be http:// or https://HOST:PORT, as in http://token-meter-ledger:8080, or off"
+            )
+        _ = url.port  # raises ValueError where it is no port
+        return value
+
+    @property
+    def ledger(self) -> str | None:
+        """Where sidecars send their usage; None for nowhere."""
+        if self.ledger_url == "off":
+            return None
+        return self.ledger_url or f"http://token-meter-ledger.{self.namespace}.svc:8080"
 
     @property
     def ca_life(self) -> timedelta:

@@ -41,12 +41,18 @@ def guarded(plane: ControlPlane, tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def sidecar(plane: ControlPlane, namespace: str, pod: str, audience: str = "token-meter") -> str:
-    """A token as the kubelet mounts it into that pod."""
+def sidecar(
+    plane: ControlPlane, namespace: str, pod: str, audience: str = "token-meter", *, service: str = "llama"
+) -> str:
+    """A token as the kubelet mounts it into that pod, which KServe has labelled with its InferenceService."""
     create = plane.client.request
     create("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
     create("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "default"}})
-    body: Any = {"metadata": {"name": pod}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    labels = {"serving.kserve.io/inferenceservice": service}
+    body: Any = {
+        "metadata": {"name": pod, "labels": labels},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
     made = create("POST", f"/api/v1/namespaces/{namespace}/pods", body)
     assert made.status in (201, 409), made.body
     bound = [f"--bound-object-name={pod}", "--bound-object-kind=Pod"]
@@ -79,6 +85,36 @@ def test_a_pod_writes_for_itself_and_for_nobody_else(plane: ControlPlane, guarde
     assert answer["stored"] == 1
     assert [one["id"] for one in answer["rejected"]] == ["pod", "namespace", "service"]
     assert "writes for itself only" in answer["rejected"][0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("service", "pod"),
+    [
+        ("llama", "llama-blue-predictor-7d9-x"),
+        (
+            "a-model-with-a-name-that-is-fifty-characters-long-x",
+            "a-model-with-a-name-that-is-fifty-characters-long-x-predicx2x2x",
+        ),
+        (
+            "meta-llama-3-1-70b-instruct-fp8-in-knative",
+            "meta-llama-3-1-70b-i0123456789abcdef0123456789abcdef-deploy-x",
+        ),
+    ],
+)
+def test_a_pod_is_its_services_whatever_kserve_calls_it(
+    plane: ControlPlane, guarded: Ledger, service: str, pod: str
+) -> None:
+    token = sidecar(plane, "team-a", pod, service=service)
+    answer = guarded.send([event(place=f"team-a/{service}/{pod}")], token)
+    assert (answer["stored"], answer["rejected"]) == (1, [])
+
+
+def test_a_pod_that_is_gone_writes_nothing_more(plane: ControlPlane, guarded: Ledger) -> None:
+    token = sidecar(plane, "team-a", "llama-predictor-gone")
+    path = "/api/v1/namespaces/team-a/pods/llama-predictor-gone?gracePeriodSeconds=0"
+    assert plane.client.request("DELETE", path).status == 200
+    status, _, _ = guarded.try_send([event(place="team-a/llama/llama-predictor-gone")], token)
+    assert status == 401
 
 
 @pytest.mark.parametrize("what", ["none", "garbage", "audience", "no pod"])

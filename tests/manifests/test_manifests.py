@@ -93,6 +93,18 @@ def test_the_api_servers_way_leads_to_the_process() -> None:
     assert service["metadata"]["namespace"] == NAMESPACE
 
 
+def test_sidecars_are_sent_to_the_ledgers_service() -> None:
+    service = one("Service", "token-meter-ledger")
+    (port,) = [port["port"] for port in service["spec"]["ports"]]
+    assert SETTINGS.ledger == f"http://token-meter-ledger.{service['metadata']['namespace']}.svc:{port}"
+    policy = one("NetworkPolicy", "token-meter-ledger", "network-policy")["spec"]
+    labels = one("Deployment", "token-meter-ledger")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    (inward,) = policy["ingress"]
+    assert "from" not in inward
+    assert {"port": port} in inward["ports"]
+
+
 def test_the_names_that_the_process_asks_for_are_installed() -> None:
     assert one("Secret", SETTINGS.secret).get("data") is None
     defaults = one("ConfigMap", SETTINGS.config_map)["data"]

@@ -1,4 +1,4 @@
-"""The model's volume reaches the sidecar of a Pod, and no other Pod is touched."""
+"""The model's volume reaches the sidecar of a Pod, and no other Pod is touched; test_sending.py has the rest."""
 
 import copy
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.oracle import make
 from tests.webhook import recorded
 from webhook.injection import run
-from webhook.pods import mount_model
+from webhook.pods import complete
 
 MOUNT = {"name": "kserve-provision-location", "mountPath": "/mnt/models", "readOnly": True}
 
@@ -34,7 +34,7 @@ def _sidecar(pod: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["standard/vllm-runtime", "knative/vllm-runtime"])
 def test_model_is_mounted_read_only_into_the_sidecar_and_nowhere_else(name: str) -> None:
     pod = _pod(name)
-    after = jsonpatch.apply_patch(copy.deepcopy(pod), mount_model(pod))
+    after = jsonpatch.apply_patch(copy.deepcopy(pod), complete(pod, None))
     assert _sidecar(after)["volumeMounts"] == [*_sidecar(pod)["volumeMounts"], MOUNT]
     _sidecar(after)["volumeMounts"].pop()
     assert after == pod
@@ -43,12 +43,12 @@ def test_model_is_mounted_read_only_into_the_sidecar_and_nowhere_else(name: str)
 
 def test_mounting_twice_is_mounting_once() -> None:
     pod = _pod()
-    after = jsonpatch.apply_patch(copy.deepcopy(pod), mount_model(pod))
-    assert mount_model(after) == []
+    after = jsonpatch.apply_patch(copy.deepcopy(pod), complete(pod, None))
+    assert complete(after, None) == []
 
 
 def test_path_in_the_volume_is_the_servers() -> None:
-    after = jsonpatch.apply_patch(_pod(), mount_model(_pod(subPath="m")))
+    after = jsonpatch.apply_patch(_pod(), complete(_pod(subPath="m"), None))
     assert _sidecar(after)["volumeMounts"][-1] == {**MOUNT, "subPath": "m"}
 
 
@@ -56,7 +56,7 @@ def test_sidecar_without_mounts_gets_its_first() -> None:
     pod = _pod()
     for container in pod["spec"]["initContainers"]:
         container.pop("volumeMounts", None)
-    after = jsonpatch.apply_patch(copy.deepcopy(pod), mount_model(pod))
+    after = jsonpatch.apply_patch(copy.deepcopy(pod), complete(pod, None))
     assert _sidecar(after)["volumeMounts"] == [MOUNT]
 
 
@@ -67,13 +67,13 @@ def test_pod_without_sidecar_volume_or_mount_is_not_touched(part: str) -> None:
         pod["spec"]["containers"][0]["volumeMounts"].pop()
     else:
         del pod["spec"][part]
-    assert mount_model(pod) == []
+    assert complete(pod, None) == []
 
 
 def test_container_of_somebody_elses_with_our_name_is_not_touched() -> None:
     pod = _pod()
     pod["spec"]["initContainers"] = [{"name": "token-meter", "image": "someone/else:1"}]
-    assert mount_model(pod) == []
+    assert complete(pod, None) == []
 
 
 _JSON = st.recursive(
@@ -90,4 +90,4 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_any_other_pod_gives_no_operations(spec: Any) -> None:
-    assert mount_model({"kind": "Pod", "spec": spec}) == []
+    assert complete({"kind": "Pod", "spec": spec}, "http://ledger:8080") == []

@@ -30,12 +30,25 @@ def test_two_lives_of_one_pod_have_two_identities() -> None:
         ("PORT", "many", "TOKEN_METER_WEBHOOK_PORT: Input should be a valid integer"),
         ("CERT_MODE", "magic", "TOKEN_METER_WEBHOOK_CERT_MODE: Input should be 'own' or 'mounted'"),
         ("LEAF_SECONDS", "1e9", "TOKEN_METER_WEBHOOK_LEAF_SECONDS: Input should be less"),
+        ("LEDGER_URL", "ledger:8080", "TOKEN_METER_WEBHOOK_LEDGER_URL: .*must be http://"),
         ("PROT", "1", "TOKEN_METER_WEBHOOK_PROT: no such setting; the settings are TOKEN_METER_WEBHOOK_HOST"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         read_settings({f"TOKEN_METER_WEBHOOK_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("given", "ledger"),
+    [
+        ("", "http://token-meter-ledger.token-meter-system.svc:8080"),
+        ("https://openmeter.example:8888", "https://openmeter.example:8888"),
+        ("off", None),
+    ],
+)
+def test_sidecars_send_to_the_ledger_beside_us_unless_told_otherwise(given: str, ledger: str | None) -> None:
+    assert read_settings({"TOKEN_METER_WEBHOOK_LEDGER_URL": given}).ledger == ledger
 
 
 def test_lists_are_comma_separated() -> None:
