@@ -16,10 +16,15 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running API server with what the controller needs to be installed."""
     with ControlPlane(tmp_path_factory.mktemp("controller")) as plane:
         official.install(plane.client)
-        ours = [o for o in objects() if o["metadata"]["name"] in (ACCOUNT, SYSTEM, "token-meter")]
-        plane.apply([o for o in ours if o["kind"] not in ("Deployment", "Secret")])
+        install(plane)
         envoy_gateway.install_crds(plane.client)
         yield plane
+
+
+def install(plane: ControlPlane) -> None:
+    """What the controller's own manifests put into a cluster, but for its Deployment."""
+    ours = [o for o in objects() if o["metadata"]["name"] in (ACCOUNT, SYSTEM, "token-meter")]
+    plane.apply([o for o in ours if o["kind"] not in ("Deployment", "Secret")])
 
 
 Start = Callable[..., Run]
