@@ -27,7 +27,8 @@ from gateway.names import service as own_service
 from gateway.notices import Notice, Reason
 from gateway.owned import Owner, WholeCluster
 from gateway.target import speaks_tls
-from gateway.world import World, generated, trim
+from gateway.trim import generated, trim
+from gateway.world import World
 from isvc import GatewayRef, InferenceService, LLMInferenceService
 from isvc.names import KEY_FIELD, api_key_secret
 

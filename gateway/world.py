@@ -8,7 +8,7 @@ from typing import Any
 from certs.api import Object
 from certs.watch import Key as ObjectKey
 from certs.watch import Watch
-from gateway import cases, creation, verdict
+from gateway import cases, creation, defaults, verdict
 from gateway.cases import Case, Cluster, Key, Standing
 from gateway.client import Client
 from gateway.facts import GATEWAY_API_GROUP, Capabilities
@@ -18,15 +18,14 @@ from gateway.objects.metadata import MANAGED_BY
 from gateway.objects.route import MODEL_HEADER
 from gateway.owned import CLUSTER, Owned, Owner, owner_of
 from gateway.resources import PLURALS, api_version, collection
+from gateway.trim import trim
 from isvc import (
     INJECTION_LABEL,
     LLM_KIND,
     GatewayRef,
     InferenceService,
-    InvalidAnnotation,
     LLMInferenceService,
 )
-from isvc.annotations import ANNOTATIONS
 
 _LOG = logging.getLogger(__name__)
 _GATHER = 0.02
@@ -190,7 +189,7 @@ class World:
     def asked_for(self) -> Iterator[tuple[Object, Object | None]]:
         """The Gateway and its class that the settings ask for, each with what stands there."""
         config = self._watches["ConfigMap"].get(*self._config_map) or {}
-        if (ref := _creation(config.get("data") or {})) is None:
+        if (ref := defaults.creation(config.get("data") or {})) is None:
             return
         for obj in creation.wanted(ref, list(self._watches["Gateway"]), list(self._watches["GatewayClass"])):
             yield (
@@ -274,7 +273,7 @@ class World:
             namespaces={obj["metadata"]["name"]: obj for obj in self._watches["Namespace"]},
             gateways=list(self._watches["Gateway"]),
             classes=list(self._watches["GatewayClass"]),
-            defaults=_defaults(config.get("data") or {}),
+            defaults=defaults.allowed(config.get("data") or {}),
         )
 
 
@@ -284,53 +283,6 @@ def _asked_for(route: Mapping[str, Any]) -> Iterator[str]:
             for header in match.get("headers") or ():
                 if header.get("name") == MODEL_HEADER:
                     yield str(header.get("value"))
-
-
-def _creation(data: Mapping[str, Any]) -> GatewayRef | None:
-    text = data.get(creation.SETTING)
-    if not text:
-        return None
-    try:
-        ref = ANNOTATIONS["gateway"].value(str(text), f"ConfigMap, {creation.SETTING}")
-    except InvalidAnnotation as error:
-        _LOG.error("a setting is ignored: %s", error)
-        return None
-    return ref if isinstance(ref, GatewayRef) else None
-
-
-def _defaults(data: Mapping[str, Any]) -> dict[str, str]:
-    """The defaults that are allowed; the others are the operator's fault, which no user's object pays for."""
-    good = {}
-    for name, text in data.items():
-        annotation = ANNOTATIONS.get(name)
-        if annotation is None or not annotation.cluster:
-            continue
-        try:
-            annotation.value(str(text), "ConfigMap")
-        except InvalidAnnotation as error:
-            _LOG.error("a setting is ignored: %s", error)
-        else:
-            good[name] = str(text)
-    return good
-
-
-def trim(kind: str) -> Callable[[Object], Object]:
-    """Lists leave out the kind of their items; of managedFields only who has written how."""
-
-    def trimmed(obj: Object) -> Object:
-        metadata = dict(obj.get("metadata") or {})
-        fields = metadata.pop("managedFields", None) or ()
-        metadata["managers"] = sorted({(str(f.get("manager")), str(f.get("operation"))) for f in fields})
-        kept = {**obj, "kind": kind, "metadata": metadata}
-        return {name: value for name, value in kept.items() if name != "spec" or not generated(kept)}
-
-    return trimmed
-
-
-def generated(obj: Mapping[str, Any]) -> bool:
-    """Whether it is an HTTPRoute that AI Gateway has made of a route of ours, with our labels on it."""
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return obj["kind"] == "HTTPRoute" and any(owner.get("kind") == "AIGatewayRoute" for owner in owners)
 
 
 def _key(obj: Object) -> ObjectKey:
