@@ -22,6 +22,7 @@ from ledger.cluster import Cluster
 from ledger.database import DatabaseError, migrate, open_database
 from ledger.ingest import Ingest, answer, decode
 from ledger.metrics import Metrics
+from ledger.page import add_page
 from ledger.problems import Problem, problems
 from ledger.settings import Settings, SettingsError, read_settings
 from ledger.store import forget
@@ -148,6 +149,7 @@ def application(
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[problems])
     app.router.add_post("/api/v1/events", events)
     app.router.add_get("/api/v1/usage", sums)
+    add_page(app)
     return app
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ DIMENSIONS = ("user", "model", "namespace", "service", "endpoint", "channel", "o
 WINDOWS = {"hour": HOUR_MS, "day": DAY_MS}
 SUMS = ("requests", *TOKENS)
 MOST_ROWS = 10_000
+MOST_TOKENS = 10**15
 _RELATIVE = re.compile(r"(\d{1,9})([mhd])\Z")
 _UNIT_MS = {"m": 60_000, "h": HOUR_MS, "d": DAY_MS}
 _MOST_MS = 253_402_300_799_000  # the year 9999
@@ -34,29 +35,36 @@ class Query:
     end: int
     group_by: tuple[str, ...] = ()
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    user_contains: str = ""
+    at_least: int = 0
     sort: str = ""
     limit: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The answer: a row for each group, the sums of all, and whether there were more rows."""
+    """The answer: a row for each group up to the limit, the sums of all, and how many groups there are."""
 
     query: Query
     rows: Sequence[Mapping[str, Any]]
     total: Mapping[str, int]
-    truncated: bool
+    groups: int
 
 
 def read_query(given: Sequence[tuple[str, str]], now: float | None = None) -> Query:
     """Read the URL's parameters; raises Problem (400), which names the parameter. A beginning or an end within an
     hour takes that whole hour in: sums are by the hour."""
     now_ms = int((time.time() if now is None else now) * 1000)
-    known = {"from", "to", "group_by", "sort", "limit", "format", *DIMENSIONS}
+    known = {
+        *("from", "to", "group_by", "sort", "limit", "format", "user_contains", "at_least"),
+        *DIMENSIONS,
+    }
     values: dict[str, list[str]] = {}
     for name, value in given:
         if name not in known:
             raise _wrong(name, f"there is no such parameter; there are {', '.join(sorted(known))}")
+        if "\0" in value:  # PostgreSQL knows no such text
+            raise _wrong(name, "has a NUL in it")
         values.setdefault(name, []).append(value)
     groups = tuple(
         dict.fromkeys(one for text in values.get("group_by", ()) for one in text.split(",") if one)
@@ -75,47 +83,37 @@ def read_query(given: Sequence[tuple[str, str]], now: float | None = None) -> Qu
             raise _wrong("exact", f"{value!r} is neither true nor false")
     where = {name: tuple(values[name]) for name in DIMENSIONS if name in values}
     return Query(
-        start, end, groups, where, _sort(_single(values, "sort"), groups), _limit(_single(values, "limit"))
+        start,
+        end,
+        groups,
+        where,
+        _single(values, "user_contains") or "",
+        _number("at_least", _single(values, "at_least"), 0, range(MOST_TOKENS + 1)),
+        _sort(_single(values, "sort"), groups),
+        _number("limit", _single(values, "limit"), 1000, range(1, MOST_ROWS + 1)),
     )
 
 
 def run(connection: Connection, query: Query, namespaces: Collection[str] | None) -> Usage:
     """Ask the database; only of these namespaces, where they are given."""
-    conditions: list[ColumnElement[bool]] = [hourly.c.hour >= query.start, hourly.c.hour < query.end]
-    if namespaces is not None:
-        conditions.append(hourly.c.namespace.in_(namespaces))
-    for name, wanted in query.where.items():
-        conditions.append(
-            hourly.c[name].in_([one == "true" for one in wanted] if name == "exact" else wanted)
-        )
+    conditions = list(_conditions(query, namespaces))
     # PostgreSQL sums bigints to a numeric.
     sums = [
         cast(func.coalesce(func.sum(hourly.c[name]), 0), hourly.c[name].type).label(name) for name in SUMS
     ]
-    total = connection.execute(select(*sums).where(*conditions)).one()
+    total = dict(connection.execute(select(*sums).where(*conditions)).one()._mapping)
+    if not query.group_by:
+        return Usage(query, [_readable(total)], total, 1)
     groups = [_group(name).label(name) for name in query.group_by]
-    rows: Sequence[Any] = [total]
-    if groups:
-        statement = select(*groups, *sums).where(*conditions).group_by(*groups)
-        descending = not query.sort or query.sort.startswith("-")
-        name = query.sort.lstrip("-") or ("total_tokens" if not set(query.group_by) & set(WINDOWS) else "")
-        order = (
-            [
-                statement.selected_columns[name].desc()
-                if descending
-                else statement.selected_columns[name].asc()
-            ]
-            if name
-            else []
-        )
-        order += [statement.selected_columns[name].asc() for name in query.group_by]
-        rows = connection.execute(statement.order_by(*order).limit(query.limit + 1)).all()
-    return Usage(
-        query,
-        [_readable(row._mapping) for row in rows[: query.limit]],
-        {name: int(value) for name, value in total._mapping.items()},
-        len(rows) > query.limit,
-    )
+    # Counted over the groups, before the limit.
+    counted = func.count().over().label("groups")
+    statement = select(*groups, *sums, counted).where(*conditions).group_by(*groups)
+    if query.at_least:
+        statement = statement.having(func.sum(hourly.c.total_tokens) >= query.at_least)
+    columns = statement.selected_columns
+    order = [columns[name].desc() if down else columns[name].asc() for name, down in _order(query)]
+    rows = [dict(row._mapping) for row in connection.execute(statement.order_by(*order).limit(query.limit))]
+    return Usage(query, [_readable(row) for row in rows], total, rows[0]["groups"] if rows else 0)
 
 
 def as_json(usage: Usage) -> dict[str, Any]:
@@ -126,7 +124,8 @@ def as_json(usage: Usage) -> dict[str, Any]:
         "group_by": list(usage.query.group_by),
         "rows": list(usage.rows),
         "total": dict(usage.total),
-        "truncated": usage.truncated,
+        "groups": usage.groups,
+        "truncated": usage.groups > len(usage.rows),
     }
 
 
@@ -155,14 +154,30 @@ def _group(name: str) -> ColumnElement[Any]:
     return hourly.c[name]
 
 
+def _conditions(query: Query, namespaces: Collection[str] | None) -> Iterator[ColumnElement[bool]]:
+    yield hourly.c.hour >= query.start
+    yield hourly.c.hour < query.end
+    if namespaces is not None:
+        yield hourly.c.namespace.in_(namespaces)
+    for name, wanted in query.where.items():
+        yield hourly.c[name].in_([one == "true" for one in wanted] if name == "exact" else wanted)
+    if query.user_contains:
+        yield hourly.c.user.icontains(query.user_contains, autoescape=True)
+
+
+def _order(query: Query) -> Iterator[tuple[str, bool]]:
+    """Columns to sort by, each with whether it goes down; the groups themselves decide between equals."""
+    if query.sort:
+        yield query.sort.lstrip("-"), query.sort.startswith("-")
+    elif not set(query.group_by) & set(WINDOWS):
+        yield "total_tokens", True
+    yield from ((name, False) for name in query.group_by)
+
+
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(row)
-    for name in WINDOWS:
-        if name in found:
-            found[name] = moment(found[name])
-    for name in SUMS:
-        found[name] = int(found[name])
-    return found
+    return {
+        name: moment(value) if name in WINDOWS else value for name, value in row.items() if name != "groups"
+    }
 
 
 def _harmless(value: Any) -> Any:
@@ -195,11 +210,11 @@ def _sort(text: str | None, groups: tuple[str, ...]) -> str:
     return text
 
 
-def _limit(text: str | None) -> int:
+def _number(name: str, text: str | None, default: int, among: range) -> int:
     if text is None:
-        return 1000
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_ROWS:
-        raise _wrong("limit", f"{text!r} is no number from 1 to {MOST_ROWS}")
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) not in among:
+        raise _wrong(name, f"{text!r} is no number from {among[0]} to {among[-1]}")
     return int(text)
 
 

@@ -23,6 +23,8 @@ class Ledger:
     """Started on free ports; stopped, killed and started again on the same database."""
 
     def __init__(self, database_url: str, folder: Path, **settings: str) -> None:
+        self.database_url = database_url
+        self.folder = folder
         self._log = folder / f"ledger-{uuid4().hex[:6]}.log"
         self._settings = {
             "HOST": "127.0.0.1",

@@ -50,11 +50,36 @@ def test_rows_are_bounded_and_the_answer_says_so(ledger: Ledger) -> None:
     ledger.send([event(user=f"u{n:03}", input_tokens=n) for n in range(50)])
     answer = ledger.usage("group_by=user&limit=3")
     assert [row["user"] for row in answer["rows"]] == ["u049", "u048", "u047"]
-    assert answer["truncated"]
+    assert (answer["truncated"], answer["groups"]) == (True, 50)
     assert answer["total"]["requests"] == 50
+    whole = ledger.usage("group_by=user&limit=50")
+    assert (len(whole["rows"]), whole["truncated"], whole["groups"]) == (50, False, 50)
+    assert ledger.usage("group_by=user&user=nobody")["groups"] == 0
     assert [row["user"] for row in ledger.usage("group_by=user&limit=1&sort=input_tokens")["rows"]] == [
         "u000"
     ]
+
+
+def test_users_are_found_by_a_part_of_their_name(ledger: Ledger) -> None:
+    ledger.send([event(user=name) for name in ("alice", "Malik", "bob", "50%", "a_b")] + [event(user=None)])
+
+    def found(text: str) -> set[str]:
+        return {row["user"] for row in ledger.usage(f"group_by=user&user_contains={text}")["rows"]}
+
+    assert found("ALI") == {"alice", "Malik"}
+    assert (found("%25"), found("_")) == ({"50%"}, {"a_b"})
+    assert found("") == {"alice", "Malik", "bob", "50%", "a_b", ""}
+    assert ledger.usage("user_contains=ali")["total"]["requests"] == 2
+
+
+def test_groups_with_few_tokens_can_be_left_out(ledger: Ledger) -> None:
+    ledger.send(
+        [event(user="alice", input_tokens=30), event(user="alice", input_tokens=62), event(user="bob")]
+    )
+    answer = ledger.usage("group_by=user&at_least=100")
+    assert [(row["user"], row["total_tokens"]) for row in answer["rows"]] == [("alice", 100)]
+    assert (answer["groups"], answer["total"]["total_tokens"]) == (1, 107)
+    assert ledger.usage("group_by=user&at_least=101")["groups"] == 0
 
 
 def test_csv_is_safe_for_a_spreadsheet(ledger: Ledger) -> None:
@@ -111,6 +136,8 @@ def test_the_command_says_where_nobody_answers(tmp_path: Path) -> None:
         ([("exact", "yes")], "exact: 'yes' is neither true nor false"),
         ([("limit", "0")], "limit: '0' is no number from 1 to 10000"),
         ([("limit", "5"), ("limit", "6")], "limit: is given more than once"),
+        ([("at_least", "-1")], "at_least: '-1' is no number from 0 to"),
+        ([("user", "a\0b")], "user: has a NUL in it"),
         ([("sort", "-colour")], "sort: '-colour' is none of requests"),
     ],
 )
