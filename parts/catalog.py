@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from parts.cache import ensure
-from parts.kinds import GoProgram, GoToolchain, GoTools, PackagedModel, PackagedProgram, PythonPart
+from parts.kinds import (
+    GoProgram,
+    GoToolchain,
+    GoTools,
+    PackagedModel,
+    PackagedProgram,
+    PythonFolder,
+    PythonPart,
+)
 from parts.part import Part, PartError
 
 GO_AT_LEAST = (1, 26)
@@ -62,6 +70,9 @@ ENVOY_GATEWAY = GoTools(
     data=("github.com/envoyproxy/gateway", "charts/gateway-helm/charts/crds/crds"),
 )
 
+LITELLM = PythonFolder(name="litellm", version="1.108.7", program="bin/litellm", probe=())
+"""Of the benchmarks alone: not made by `make parts` unless it is named."""
+
 PARTS: dict[str, Part] = {
     part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE, ENVOY_GATEWAY)
 }
@@ -71,6 +82,8 @@ def path(name: str) -> Path:
     """The program (or file) of the part with this name, made first where it is missing; raises PartError."""
     if name in KUBERNETES.programs:
         return ensure(KUBERNETES).parent / name
+    if name == LITELLM.name:
+        return ensure(LITELLM)
     if name not in PARTS:
         raise PartError(f"{name}: there is no such part\nTo do: name one of {', '.join(PARTS)}")
     return ensure(PARTS[name])

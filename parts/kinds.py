@@ -49,6 +49,15 @@ class PythonPart:
 
 
 @dataclass(frozen=True, slots=True)
+class PythonFolder(PythonPart):
+    """A Python program with all that it imports in a folder of its own: run it with that folder as PYTHONPATH."""
+
+    def check(self, folder: Path) -> None:
+        if not (folder / f"{self.name}-{self.version}.dist-info").is_dir():
+            raise PartError(failure(self.name, f"the folder does not hold version {self.version}", ""))
+
+
+@dataclass(frozen=True, slots=True)
 class GoProgram:
     """A Go command of a public module, built by `go install package@version`."""
 
