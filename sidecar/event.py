@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sidecar.record import CountedBy, Outcome, Record
@@ -61,19 +62,19 @@ def _event(
     made = min(usage.output, _MOST_TOKENS - given)
     data: dict[str, Any] = {
         "model": _text(record.model, _MOST_TEXT),
-        "endpoint": record.endpoint.value,
-        "channel": record.channel.value,
+        "endpoint": record.endpoint,
+        "channel": record.channel,
         "stream": record.stream,
         "status": min(max(record.status, 0), 999),
-        "outcome": outcome.value,
+        "outcome": outcome,
         "input_tokens": given,
         "output_tokens": made,
         "total_tokens": given + made,
         "cached_input_tokens": min(usage.cached_input, _MOST_TOKENS),
         "reasoning_tokens": min(usage.reasoning, _MOST_TOKENS),
-        "counted_by": counted_by.value,
+        "counted_by": counted_by,
         "exact": exact,
-        "gateway_saw": record.gateway_saw.value,
+        "gateway_saw": record.gateway_saw,
         "charged_by_gateway": record.charged_by_gateway,
         "request_id": _header(record.request_id, _MOST_REQUEST_ID),
         "duration_ms": _milliseconds(record.started, end),
@@ -98,8 +99,14 @@ def _event(
 
 def _time(seconds: float) -> str:
     """RFC 3339, milliseconds, UTC."""
-    moment = datetime.fromtimestamp(min(max(seconds, 0.0), _MOST_SECONDS), UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    seconds = min(max(seconds, 0.0), _MOST_SECONDS)
+    whole = int(seconds)
+    return f"{_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]
 
 
 def _milliseconds(start: float, end: float) -> float:

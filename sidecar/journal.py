@@ -131,10 +131,13 @@ class Journal:
 
     # -- the reader's side
 
-    def oldest(self) -> Segment | None:
-        """The oldest segment that has something to read, sealed."""
-        if not self._sealed and self._active.closed:
+    def seal(self) -> None:
+        """Let what has been written up to here be read."""
+        if self._active.closed:
             self.roll()
+
+    def oldest(self) -> Segment | None:
+        """The oldest sealed segment."""
         self._reading = self._sealed[0] if self._sealed else None
         return self._reading
 

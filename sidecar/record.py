@@ -5,11 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 from sidecar.access import Channel
 from sidecar.endpoints import Endpoint
 from sidecar.usage import NOTHING, Usage
+
+# An event's id is random for each process, which asks the kernel once, and a number.
+_PROCESS = os.urandom(12).hex()
+_NUMBERS = count()
 
 
 class Outcome(StrEnum):
@@ -54,7 +59,7 @@ class Record:
     endpoint: Endpoint
     started: float
     request_id: str
-    event_id: str = field(default_factory=lambda: os.urandom(16).hex())
+    event_id: str = field(default_factory=lambda: f"{_PROCESS}{next(_NUMBERS):08x}")
     admitted: float = field(default_factory=time.time)
     model: str = ""
     gateway_model: str | None = None
@@ -89,20 +94,20 @@ class Record:
         """The log line's fields: neither prompt, nor answer, nor key."""
         fields: dict[str, Any] = {
             "model": self.model,
-            "endpoint": self.endpoint.value,
-            "channel": self.channel.value,
+            "endpoint": self.endpoint,
+            "channel": self.channel,
             "user": self.user,
             "stream": self.stream,
             "status": self.status,
-            "outcome": self.outcome.value,
+            "outcome": self.outcome,
             "input_tokens": self.usage.input,
             "output_tokens": self.usage.output,
             "total_tokens": self.usage.total,
             "cached_input_tokens": self.usage.cached_input,
             "reasoning_tokens": self.usage.reasoning,
-            "counted_by": self.counted_by.value,
+            "counted_by": self.counted_by,
             "exact": self.exact,
-            "gateway_saw": self.gateway_saw.value,
+            "gateway_saw": self.gateway_saw,
             "charged_by_gateway": self.charged_by_gateway,
             "request_id": self.request_id,
             "duration_ms": round((self.ended - self.started) * 1000, 3),

@@ -114,6 +114,8 @@ class Sender:
         )
 
     async def _empty(self) -> None:
+        """Send what there is by now; what comes meanwhile is the next round's, or every few events were a batch."""
+        self._journal.seal()
         while (segment := self._journal.oldest()) is not None:
             events = self._journal.events(segment)
             for start in range(0, len(events), _MOST_EVENTS):
