@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import admission, controller, proxies, report
+from benchmarks import admission, controller, ledger, proxies, report
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-SECTIONS = ("proxies", "admission", "controller")
+SECTIONS = ("proxies", "ledger", "admission", "controller")
 
 
 def main() -> int:
@@ -41,6 +41,7 @@ def main() -> int:
             lambda: proxies.measure(args.rounds, args.case, say, without=args.without),
             report.markdown,
         ),
+        "ledger": (lambda: ledger.measure(args.rounds, say), ledger.markdown),
         "admission": (lambda: admission.compare(args.rounds, say), admission.markdown),
         "controller": (lambda: controller.measure(args.services, say), controller.markdown),
     }

@@ -24,6 +24,17 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["", "## Every case", "", _LEGEND]
     for name, found in results["cases"].items():
         lines += ["", f"### {name}", "", *_table(found)]
+    lines += [
+        "",
+        "### What spool and events cost",
+        "",
+        "| CPU for each | with | without | ratio |",
+        "|---|---|---|---|",
+    ]
+    for name, found in results["cases"].items():
+        if {"sidecar", "no ledger"} <= found.keys():
+            ours, without = found["sidecar"]["cpu_us"], found["no ledger"]["cpu_us"]
+            lines.append(f"| {name} | {ours:g} us | {without:g} us | {ours / max(without, 0.1):.2f} |")
     if results["wrk"]:
         lines += [
             "",

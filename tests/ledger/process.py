@@ -74,6 +74,21 @@ class Ledger:
         """Its exit code, once it has ended."""
         return self._process.poll() if self._process else None
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU used so far, user and system."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def resident_kib(self) -> int:
+        """Resident memory."""
+        return int(self._proc("status").partition("VmRSS:")[2].split()[0])
+
+    def _proc(self, name: str) -> str:
+        assert self._process
+        return Path(f"/proc/{self._process.pid}/{name}").read_text()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process
