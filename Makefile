@@ -40,11 +40,11 @@ golden: $(VENV)/.ready ## write the golden files of the tests again
 	@GOLDEN=write $(BIN)/pytest -n 0 tests -k golden $(ARGS)
 
 requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
-	@for extra in sidecar controller ledger cli demo; do \
-	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --custom-compile-command 'make requirements' --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package kserve-token-meter \
 	    --custom-compile-command 'make requirements' --extra demo --extra controller --extra ledger --group dev pyproject.toml -o requirements/dev.txt
+	@for extra in sidecar controller ledger cli demo; do \
+	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --constraint requirements/dev.txt \
+	    --no-annotate --custom-compile-command 'make requirements' --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
 	@for part in uv envoy go litellm; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done

@@ -27,6 +27,12 @@ def test_dependencies_are_locked_by_hash_and_built_by_nobody_here(target: str) -
     assert f"--require-hashes --only-binary=:all: -r requirements/{target}.txt" in flags
 
 
+@pytest.mark.parametrize("name", ["sidecar", "controller", "ledger", "cli", "demo"])
+def test_images_have_the_versions_that_the_tests_run_with(name: str) -> None:
+    pins, tested = _pins(name), _pins("dev")
+    assert {package: tested.get(package) for package in pins} == pins
+
+
 def test_the_sidecar_carries_nothing_of_the_controller() -> None:
     assert set(re.findall(r"^COPY (\w+) /opt", STAGES["build-sidecar"], re.MULTILINE)) == {"sidecar"}
     locked = (ROOT / "requirements" / "sidecar.txt").read_text()
@@ -44,3 +50,9 @@ def test_the_base_image_is_an_argument() -> None:
     assert re.search(r"^ARG BASE=\S+$", TEXT, re.MULTILINE)
     assert "FROM ${BASE} AS sidecar" in TEXT
     assert "FROM ${BASE} AS controller" in TEXT
+
+
+def _pins(name: str) -> dict[str, str]:
+    """Package -> version of a requirements file."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
