@@ -179,6 +179,7 @@ async def _sweep(spool: Spool, log: Log) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
-            spool.sweep()
+            for _ in spool.sweep():
+                await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 the next round may do
             log.failure("sweep_failed", error)

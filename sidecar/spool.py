@@ -22,15 +22,19 @@ from sidecar.record import Record
 SWEEP_SECONDS = 0.25
 _CHECKPOINT_SECONDS = 1.0
 _CHECKPOINT_TOKENS = 256
+STEP = 32
+"""Requests that are looked at in one go, while all others wait: a millisecond."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A request under way, and what its last record said."""
+    """A request under way, its last record with the tokens and the time of that, and when to look at it again."""
 
     record: Record
+    frame: bytes = b""
     tokens: int = 0
     written: float = 0.0
+    look_at: float = 0.0
 
 
 class Spool:
@@ -58,20 +62,18 @@ class Spool:
         event = orjson.dumps(closed_event(record, self._source))
         self.journal.write(segments.frame(segments.CLOSED, record.event_id.encode(), event), closed=1)
 
-    def sweep(self) -> None:
-        """Write the counts that have moved on: each second, or each 256 tokens. Called every SWEEP_SECONDS."""
-        now = monotonic()
-        versions = []
-        for opened in self._open.values():
-            if opened.record.so_far is None:
-                continue
-            tokens = opened.record.so_far()[0].total
-            more = tokens - opened.tokens
-            if more >= _CHECKPOINT_TOKENS or (more and now - opened.written >= _CHECKPOINT_SECONDS):
-                opened.tokens = tokens
-                versions.append(self._version(opened, now))
-        if versions:
-            self.journal.write(b"".join(versions))
+    def sweep(self) -> Iterator[None]:
+        """Write the counts that have moved on: each second, or each 256 tokens. To be run each SWEEP_SECONDS, a step
+        at a time."""
+        every = list(self._open.values())
+        for start in range(0, len(every), STEP):
+            now = monotonic()
+            # Who has ended since is not written again: after its last word there must be no other.
+            there = (one for one in every[start : start + STEP] if one.record.event_id in self._open)
+            versions = [self._version(one, now) for one in there if _has_moved_on(one, now)]
+            if versions:
+                self.journal.write(b"".join(versions))
+            yield
         self.journal.retry()
 
     def collect(self) -> Iterator[Metric]:
@@ -112,8 +114,24 @@ class Spool:
     def _version(self, opened: _Open, now: float) -> bytes:
         opened.written = now
         event = orjson.dumps(open_event(opened.record, self._source, now))
-        return segments.frame(segments.OPEN, opened.record.event_id.encode(), event)
+        opened.frame = segments.frame(segments.OPEN, opened.record.event_id.encode(), event)
+        return opened.frame
 
     def _carry(self) -> bytes:
-        now = monotonic()
-        return b"".join([self._version(opened, now) for opened in self._open.values()])
+        return b"".join([opened.frame for opened in self._open.values()])
+
+
+def _has_moved_on(opened: _Open, now: float) -> bool:
+    """Whether a new record is due. Reading a count takes time, so it is done no sooner than 256 tokens more can be
+    there at the pace so far."""
+    if opened.record.so_far is None or now < opened.look_at:
+        return False
+    tokens = opened.record.so_far()[0].total
+    more, since = tokens - opened.tokens, now - opened.written
+    due = more >= _CHECKPOINT_TOKENS or (more > 0 and since >= _CHECKPOINT_SECONDS)
+    if due:
+        opened.tokens = tokens
+    tokens_left = _CHECKPOINT_TOKENS - (0 if due else more)
+    seconds_left = _CHECKPOINT_SECONDS - (0.0 if due else since)
+    opened.look_at = now + min(tokens_left * since / more, seconds_left) if more > 0 else now
+    return due
