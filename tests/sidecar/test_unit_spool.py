@@ -20,6 +20,10 @@ def request(tokens: list[int]) -> Record:
     return record
 
 
+def on_disk(folder: Path) -> segments.Contents:
+    return segments.read(b"".join(path.read_bytes() for path in sorted(folder.glob("*.spool"))))
+
+
 async def test_a_request_that_ends_during_a_sweep_is_not_opened_again(tmp_path: Path) -> None:
     """Its segment may have been sent and deleted by then: an open record in the next would be a second event."""
     log = Log(asyncio.get_running_loop(), os.open(os.devnull, os.O_WRONLY))
@@ -40,7 +44,7 @@ async def test_a_request_that_ends_during_a_sweep_is_not_opened_again(tmp_path: 
     list(steps)
     kept.journal.close()
     log.close()
-    left = segments.read(b"".join(path.read_bytes() for path in sorted(tmp_path.glob("*.spool"))))
+    left = on_disk(tmp_path)
     assert left.closed == {}
     assert set(left.open) == {record.event_id.encode() for record in records[:-1]}
     assert all(b'"output_tokens":1000' in event for event in left.open.values())
