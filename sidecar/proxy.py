@@ -25,6 +25,7 @@ from sidecar.request_body import Ask
 from sidecar.settings import Settings
 from sidecar.spool import Spool
 from sidecar.tokens.counter import TokenCounter
+from sidecar.tokens.helper import Helper
 from sidecar.upstream import Interim, UpstreamConnection
 
 # A connection lost this soon after a request was sent on it, unanswered, was closing already.
@@ -55,7 +56,13 @@ class Proxy:
         self.spool = spool
         self.access = Access(settings.api_key_file, settings.user_header, settings.gateway)
         self.loop = asyncio.get_running_loop()
-        self.counter = TokenCounter(server=settings.server, post=self._post, model_dir=settings.model_dir)
+        helper = Helper(settings.model_dir, settings.models)
+        self.counter = TokenCounter(
+            server=settings.server,
+            post=self._post,
+            helper=helper,
+            tell=lambda why: log.line("tokenizer_failed", {"level": "warning", "error": why}),
+        )
         self.fallback = Fallback(self.counter)
         self.rates = Rates()
         self.finisher = (

@@ -22,7 +22,7 @@ _RELEARN_SECONDS = 600.0
 _RETRY_SECONDS = 10.0
 _TIMEOUT = 2.0
 _AT_ONCE = 4
-_CHAT_MEMBERS = ("model", "messages", "tools", "chat_template_kwargs", "add_generation_prompt")
+CHAT_MEMBERS = ("model", "messages", "tools", "chat_template_kwargs", "add_generation_prompt")
 
 
 class ServerTokenizer:
@@ -47,7 +47,7 @@ class ServerTokenizer:
 
     async def chat(self, request: dict[str, Any]) -> int | None:
         """Tokens of a chat request's prompt, by the server's own template."""
-        asked = {name: request[name] for name in _CHAT_MEMBERS if name in request}
+        asked = {name: request[name] for name in CHAT_MEMBERS if name in request}
         if self._kind is not ServerKind.LLAMA_CPP:
             return _count(await self._ask(b"/tokenize", asked))
         answer = await self._ask(b"/apply-template", asked)

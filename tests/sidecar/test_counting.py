@@ -1,6 +1,7 @@
 """The count where the server gives none, or not all of it: who gets it, and what the record says of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.sidecar.client import Client
 from tests.sidecar.conftest import StartSidecar
 from tests.sidecar.process import Sidecar
+from tests.sidecar.tokens.words import put
 from tests.sidecar.upstream import Gate, Peer, Received, Upstream
 from tests.sidecar.wire import (
     CHAT,
@@ -47,6 +49,23 @@ def counting(start_sidecar: StartSidecar, upstream: Upstream) -> Sidecar:
 def told(line: dict[str, Any]) -> tuple[Any, ...]:
     names = ("input_tokens", "output_tokens", "counted_by", "exact", "outcome", "gateway_saw")
     return tuple(line[name] for name in names)
+
+
+# -- by the model's own files
+
+
+def test_a_silent_server_without_tokenize_is_counted_by_the_models_files(
+    start_sidecar: StartSidecar, upstream: Upstream, request_id: str, tmp_path: Path
+) -> None:
+    put(tmp_path, "{% for m in messages %}<user> {{ m.content }} {% endfor %}<model>")
+    sidecar = start_sidecar(base_path="/v1", model_dir=tmp_path)
+    upstream.answer(stream(*map(event, SILENT), DONE))
+    with sidecar.client() as client:
+        client.post(CHAT, {**ASKED, "stream": True}, f"x-request-id: {request_id}", GATEWAY)
+        found = events(client.response().body)
+    assert found[-2]["usage"] == usage(5, 4)
+    expected = (5, 4, "tokenizer", False, "completed", "final_usage")
+    assert told(sidecar.record(request_id)) == expected
 
 
 # -- streams without usage

@@ -1,27 +1,19 @@
 """Tokens are counted by the best way there is, and a count never fails."""
 
-import json
+import asyncio
 from pathlib import Path
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sidecar.endpoints import Endpoint
 from sidecar.record import CountedBy
 from sidecar.settings import ServerKind
 from sidecar.tokens.counter import Counted, TokenCounter
-
-
-def _files(folder: Path, template: str | None = None) -> Path:
-    """A model that knows three words; every other one is one unknown token."""
-    made = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "b": 2}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made.save(str(folder / "tokenizer.json"))
-    if template is not None:
-        (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
-    return folder
+from sidecar.tokens.helper import Helper
+from tests.sidecar.process import eventually
+from tests.sidecar.tokens.words import children, put
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=()))))
@@ -43,7 +35,7 @@ async def test_the_models_own_tokenizer_counts_where_the_server_has_no_route(tmp
         asked.append(path)
         return 404, b""
 
-    counter = TokenCounter(server=ServerKind.VLLM, post=post, model_dir=_files(tmp_path))
+    counter = TokenCounter(server=ServerKind.VLLM, post=post, helper=Helper(put(tmp_path)))
     assert await counter.text(["a b a", "c"]) == Counted(4, CountedBy.TOKENIZER)
     assert await counter.text(["a b"]) == Counted(2, CountedBy.TOKENIZER)
     assert asked == [b"/tokenize"]  # learnt
@@ -52,14 +44,14 @@ async def test_the_models_own_tokenizer_counts_where_the_server_has_no_route(tmp
 
 async def test_a_chat_is_counted_through_the_models_template(tmp_path: Path) -> None:
     template = "{% for m in messages %}a {{ m.content }} b {% endfor %}"
-    counter = TokenCounter(model_dir=_files(tmp_path, template))
+    counter = TokenCounter(helper=Helper(put(tmp_path, template)))
     body = orjson.dumps({"messages": [{"role": "user", "content": "x y"}]})
     assert await counter.prompt(Endpoint.CHAT_COMPLETIONS, body) == Counted(4, CountedBy.TOKENIZER)
     counter.close()
 
 
 async def test_a_template_that_fails_leaves_an_estimate(tmp_path: Path) -> None:
-    counter = TokenCounter(model_dir=_files(tmp_path, "{{ raise_exception('no') }}"))
+    counter = TokenCounter(helper=Helper(put(tmp_path, "{{ raise_exception('no') }}")))
     body = orjson.dumps({"messages": [{"role": "user", "content": "a b"}]})
     assert await counter.prompt(Endpoint.CHAT_COMPLETIONS, body) == Counted(2, CountedBy.ESTIMATE)
     counter.close()
@@ -70,8 +62,19 @@ async def test_given_token_ids_are_counted_as_they_are() -> None:
     assert (await TokenCounter().prompt(Endpoint.COMPLETIONS, body)).tokens == 4
 
 
-async def test_a_broken_tokenizer_file_leaves_an_estimate(tmp_path: Path) -> None:
+async def test_a_broken_tokenizer_file_leaves_an_estimate_and_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
-    counter = TokenCounter(model_dir=tmp_path)
-    assert (await counter.text(["a"])).by is CountedBy.ESTIMATE
+    told: list[str] = []
+    counter = TokenCounter(helper=Helper(tmp_path), tell=told.append)
+    for _ in range(3):
+        assert (await counter.text(["a"])).by is CountedBy.ESTIMATE
+    assert len(told) == 1
+    counter.close()
+
+
+async def test_a_tokenizer_that_nobody_asks_is_ended_and_comes_back(tmp_path: Path) -> None:
+    counter, before = TokenCounter(helper=Helper(put(tmp_path)), idle_seconds=0.0), children()
+    for _ in range(2):
+        assert await counter.text(["a b"]) == Counted(2, CountedBy.TOKENIZER)
+        await asyncio.to_thread(eventually, lambda: children() == before, "it is ended", 60)
     counter.close()
