@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from ledger.event import BadEvent, Event, read_event
 from ledger.problems import Problem
 from ledger.store import Row, Stored, row, store
+from ledger.tables import Charge
 from ledger.writer import Writer
 
 SINGLE = "application/cloudevents+json"
@@ -58,10 +59,14 @@ def decode(content_type: str, body: bytes) -> list[Any]:
 class Ingest:
     """Takes events in, and writes them."""
 
-    def __init__(self, writer: Writer, *, retention_days: float, charge_running: bool) -> None:
+    def __init__(
+        self, writer: Writer, *, retention_days: float, charge_running: bool, wake: Callable[[], None]
+    ) -> None:
+        """`wake` is called when something to charge was stored."""
         self._writer = writer
         self._retention = int(retention_days * _DAY_MS)
         self._charge_running = charge_running
+        self._wake = wake
 
     async def take(self, values: list[Any], permit: Permit) -> tuple[Stored, list[Rejected]]:
         """Store what is good of them; the rest is told. Raises Problem (503) where nothing can be stored now."""
@@ -83,6 +88,8 @@ class Ingest:
                 f"The database takes nothing now: {reason}. Send it again.",
                 retry_after=5,
             ) from None
+        if any(one["charge"] is Charge.PENDING for _, one in rows):
+            self._wake()
         return stored, sorted(rejected, key=lambda one: one.index)
 
     def _read(self, values: list[Any], permit: Permit) -> tuple[list[tuple[int, Row]], list[Rejected]]:

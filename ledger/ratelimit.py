@@ -1,5 +1,6 @@
 """Taking tokens from a bucket of Envoy Gateway's rate limit service: ShouldRateLimit over gRPC and TLS."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -29,11 +30,13 @@ class RateLimitService:
         self, target: str, *, ca: bytes | None, server_name: str = SERVER_NAME, timeout: float = 2.0
     ) -> None:
         """`target` is host:port; without `ca` (PEM) it is spoken to in the clear, as on a loopback."""
-        options = (("grpc.ssl_target_name_override", server_name),) if ca else ()
+        # A proxy for the internet is none for a Service.
+        options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
+        options += [("grpc.ssl_target_name_override", server_name)] if ca else []
         self._channel = (
             grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(ca), options)
             if ca
-            else grpc.aio.insecure_channel(target)
+            else grpc.aio.insecure_channel(target, options)
         )
         self._call = self._channel.unary_unary(
             METHOD, request_serializer=Request.SerializeToString, response_deserializer=Response.FromString
@@ -49,20 +52,32 @@ class RateLimitService:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection."""
         await self._channel.close(None)
 
     async def take(self, bucket: Bucket, tokens: int) -> int | None:
         """Take tokens; what is left, or None where the service knows no such bucket. Raises Unavailable."""
-        request = Request(domain=bucket.domain, hits_addend=min(tokens, MOST))
-        descriptor = request.descriptors.add()
-        for key, value in bucket.entries:
-            descriptor.entries.add(key=key, value=value)
+        return (await self.take_all((bucket,), tokens))[0]
+
+    async def take_all(
+        self, buckets: Sequence[Bucket], tokens: int, *, within: float = float("inf")
+    ) -> list[int | None]:
+        """Take the same from several buckets of one domain, in one call of `within` seconds at most."""
+        request = Request(domain=buckets[0].domain, hits_addend=min(tokens, MOST))
+        for bucket in buckets:
+            descriptor = request.descriptors.add()
+            for key, value in bucket.entries:
+                descriptor.entries.add(key=key, value=value)
         try:
-            answer = await self._call(request, timeout=self._timeout)
+            answer = await self._call(request, timeout=min(self._timeout, within))
         except grpc.aio.AioRpcError as error:
             raise Unavailable(f"{error.code().name}: {error.details()}", sent=_sent(error)) from None
-        (status,) = answer.statuses
-        return int(status.limit_remaining) if status.HasField("current_limit") else None
+        return [
+            int(one.limit_remaining) if one.HasField("current_limit") else None for one in answer.statuses
+        ]
 
 
 def _sent(error: grpc.aio.AioRpcError) -> bool:

@@ -18,8 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ledger import usage
 from ledger.auth import ClusterGate, Gate, OpenGate
+from ledger.charger import Charger
 from ledger.cluster import Cluster
 from ledger.database import DatabaseError, migrate, open_database
+from ledger.dial import way
 from ledger.ingest import Ingest, answer, decode
 from ledger.metrics import Metrics
 from ledger.page import add_page
@@ -71,16 +73,20 @@ async def serve(settings: Settings) -> None:
         if not await _prepared(writing, stopping):
             return
         writer = Writer(writing)
-        ingest = Ingest(
-            writer,
-            retention_days=settings.retention_days,
-            charge_running=settings.gateway_charges == "final",
-        )
         forgetting = asyncio.ensure_future(_forget(writer, settings.retention_days, metrics))
         async with AsyncExitStack() as stack:
             stack.push_async_callback(writer.close)
             stack.callback(forgetting.cancel)
-            gate = await _gate(settings, stack)
+            cluster = await _cluster(settings, stack)
+            gate: Gate = ClusterGate(cluster, settings.audience) if cluster else OpenGate()
+            charger = Charger(writer, *way(settings, cluster), metrics)
+            stack.push_async_callback(_finish, charger, asyncio.ensure_future(charger.run()))
+            ingest = Ingest(
+                writer,
+                retention_days=settings.retention_days,
+                charge_running=settings.gateway_charges == "final",
+                wake=charger.wake,
+            )
             app = application(settings, gate, ingest, reading, metrics)
             public = await _listen(app, settings.host, settings.port, "events and usage")
             stack.push_async_callback(public.cleanup)
@@ -94,9 +100,9 @@ async def serve(settings: Settings) -> None:
         reading.dispose()
 
 
-async def _gate(settings: Settings, stack: AsyncExitStack) -> Gate:
+async def _cluster(settings: Settings, stack: AsyncExitStack) -> Cluster | None:
     if settings.auth == "none":
-        return OpenGate()
+        return None
     if not settings.kubernetes_url:
         raise SettingsError(
             "TOKEN_METER_LEDGER_KUBERNETES_URL: is needed outside a pod, or TOKEN_METER_LEDGER_AUTH=none on a loopback"
@@ -106,7 +112,12 @@ async def _gate(settings: Settings, stack: AsyncExitStack) -> Gate:
         token_file=settings.kubernetes_token_file,
         ca_file=settings.kubernetes_ca_file,
     )
-    return ClusterGate(await stack.enter_async_context(cluster), settings.audience)
+    return await stack.enter_async_context(cluster)
+
+
+async def _finish(charger: Charger, running: "asyncio.Task[None]") -> None:
+    charger.stop()
+    await running
 
 
 def application(

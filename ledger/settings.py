@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ledger.ratelimit import SERVER_NAME
+
 PREFIX = "TOKEN_METER_LEDGER_"
 _MIB = 1024 * 1024
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -56,6 +58,26 @@ class Settings(BaseModel):
         description="what AI Gateway charges of a stream that did not end and had usage on the way: `final` nothing"
         " (1.1.0 and older), `running` the last count it saw, `auto` as `running`: rather a missed charge than two",
     )
+    rate_limit: str = Field(
+        default="",
+        description="HOST:PORT of Envoy Gateway's rate limit service, which is told of the tokens that the gateway did"
+        " not charge; empty: they are not charged",
+    )
+    rate_limit_server_name: str = Field(
+        default=SERVER_NAME, min_length=1, description="the name in its certificate"
+    )
+    rate_limit_ca_secret: str = Field(
+        default="envoy-gateway-system/envoy-rate-limit",
+        pattern=r"^[^/]+/[^/]+$",
+        description="NAMESPACE/NAME of the Secret whose `ca.crt` has signed that certificate",
+    )
+    rate_limit_ca_file: Path | None = Field(
+        default=None, description="the CA in a file, instead of the Secret"
+    )
+    gateway_objects: Path | None = Field(
+        default=None,
+        description="JSON list of Gateways, AIGatewayRoutes and BackendTrafficPolicies, instead of the API server's",
+    )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="least to log")
 
     @field_validator("database_url")
@@ -70,9 +92,32 @@ class Settings(BaseModel):
             raise ValueError("must begin with sqlite:////, or with postgresql://")
         return value
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate_limit(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError("must be HOST:PORT")
+        return value
+
+    @model_validator(mode="after")
+    def _check_charging(self) -> Self:
+        if not self.rate_limit or self.auth != "none":
+            return self
+        if self.gateway_objects is None:
+            raise ValueError(
+                f"{PREFIX}GATEWAY_OBJECTS: is needed for {PREFIX}RATE_LIMIT where {PREFIX}AUTH is none"
+            )
+        if self.rate_limit_ca_file is None and not loopback(self.rate_limit.rpartition(":")[0]):
+            raise ValueError(
+                f"{PREFIX}RATE_LIMIT_CA_FILE: is needed where {PREFIX}AUTH is none and {PREFIX}RATE_LIMIT is no"
+                " loopback"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_open(self) -> Self:
-        if self.auth == "none" and not _loopback(self.host):
+        if self.auth == "none" and not loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST: must be a loopback address (127.0.0.1) where {PREFIX}AUTH is none: anybody who"
                 " reaches it could write and read"
@@ -105,10 +150,12 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 def described() -> Iterator[tuple[str, str, str]]:
     """Each setting's variable, default and meaning."""
     for name, field in Settings.model_fields.items():
-        yield PREFIX + name.upper(), str(field.get_default()), field.description or ""
+        default = field.get_default()
+        yield PREFIX + name.upper(), "" if default is None else str(default), field.description or ""
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
     if host == "localhost":
         return True
     try:

@@ -148,6 +148,15 @@ class Ledger:
         answer: Json = json.loads(body)
         return answer
 
+    def metric(self, name: str, **labels: str) -> float:
+        """A metric's value now; 0 where it has not been counted."""
+        status, _, body = self.request("GET", "/metrics", port=self.admin_port)
+        assert status == 200, body
+        shown = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+        head = f"{name}{{{shown}}} " if labels else f"{name} "
+        values = [line[len(head) :] for line in body.decode().splitlines() if line.startswith(head)]
+        return float(values[0]) if values else 0.0
+
     def total(self) -> tuple[int, int]:
         """Requests and tokens of all time."""
         status, _, body = self.request("GET", "/api/v1/usage?from=2000-01-01&to=2100-01-01")

@@ -10,6 +10,8 @@ from gateway.controller import READ_CRDS
 from gateway.resources import PLURALS
 from gateway.settings import Settings as GatewaySettings
 from isvc import names
+from ledger.settings import Settings as LedgerSettings
+from ledger.settings import read_settings
 from tests.manifests.render import COMPONENTS, FOLDER, Object, objects, one, text
 from webhook.cluster import KSERVE_CONFIG
 from webhook.plan import SidecarSettings
@@ -253,5 +255,26 @@ def test_everything_that_is_namespaced_goes_with_the_namespace() -> None:
         "ValidatingAdmissionPolicyBinding",
     }
     for obj in objects(*COMPONENTS):
-        if obj["kind"] not in cluster_wide:
+        if obj["kind"] not in cluster_wide and obj not in CHARGE_GATEWAY:
             assert obj["metadata"]["namespace"] == NAMESPACE, obj["metadata"]["name"]
+
+
+CHARGE_GATEWAY = [obj for obj in objects("charge-gateway") if obj not in objects()]
+
+
+def test_the_ledger_may_read_one_secret_of_envoy_gateways_and_only_with_the_component() -> None:
+    role, binding = CHARGE_GATEWAY
+    (rule,) = role["rules"]
+    settings = LedgerSettings()
+    assert (rule["resources"], rule["verbs"]) == (["secrets"], ["get"])
+    assert [f"{role['metadata']['namespace']}/{rule['resourceNames'][0]}"] == [settings.rate_limit_ca_secret]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == one("ClusterRoleBinding", "token-meter-ledger")["subjects"]
+
+
+@pytest.mark.parametrize("components", [(), ("postgresql",)])
+def test_the_ledger_is_told_where_the_rate_limit_service_is(components: tuple[str, ...]) -> None:
+    (container,) = pod(*components, deployment="token-meter-ledger")["containers"]
+    env = {one["name"]: one.get("value", "from a Secret") for one in container["env"]}
+    assert read_settings(env | {"TOKEN_METER_LEDGER_DATABASE_URL": ""}).rate_limit.endswith(":8081")
+    assert ("TOKEN_METER_LEDGER_DATABASE_URL" in env) == bool(components)
