@@ -131,7 +131,7 @@ def _canaries(stable: Target, service: InferenceService, facts: Facts, *, away: 
 
 def _own_service(service: InferenceService, name: str, facts: Facts) -> tuple[str, int]:
     """Our headless Service: each pod is an endpoint of its own to Envoy, so that requests spread over GPU pods."""
-    sidecar = (service.sidecar and service.sidecar.number("TOKEN_METER_PORT")) or DATA_PORT
+    sidecar = service.sidecar.port if service.sidecar else DATA_PORT
     port = AGENT_PORT if service.logger or service.batcher else sidecar
     return f"{name}.{service.namespace}.svc.{facts.cluster_domain}", port
 

@@ -57,7 +57,7 @@ def read(
     container = predictor.merge(
         node,
         runtime,
-        sidecar_port=sidecar.number("TOKEN_METER_PORT") if sidecar else None,
+        sidecar_port=sidecar.port if sidecar else None,
         name=name,
         namespace=namespace,
     )

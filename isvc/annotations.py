@@ -65,7 +65,7 @@ class _NotAllowedError(ValueError):
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110 token; the length is Envoy Gateway's
 _QUANTITY = re.compile(
-    r"(?=.*[1-9])(\d+|\d+\.\d+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?"
+    r"(?=.*[1-9])([0-9]+|[0-9]+\.[0-9]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?"
 )  # Kubernetes' common forms, not zero
 _MAX_UINT32 = 2**32 - 1  # the rate limit service's requests_per_unit
 

@@ -1,10 +1,12 @@
 """An InferenceService as the rest of the product sees it; `isvc.read` makes the value out of the raw object."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isvc.errors import Path
 from isvc.modes import Mode
+from isvc.names import DATA_PORT
 from isvc.openai import NotOpenAI
 from isvc.predictor import Container, Shape
 from isvc.servers import Server
@@ -23,7 +25,12 @@ class Sidecar:
     def number(self, variable: str) -> int | None:
         """The port in `variable`: its digits at the end, as in `9180` and `http://127.0.0.1:8080`."""
         digits = self.env.get(variable, "").rsplit(":", 1)[-1]
-        return int(digits) if digits.isascii() and digits.isdigit() else None
+        return int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else None
+
+    @property
+    def port(self) -> int:
+        """Where it listens: by its variable, and without one by its own default."""
+        return self.number("TOKEN_METER_PORT") or DATA_PORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,15 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 EVENT_TYPE = "dev.token-meter.usage.v1"
 _SOURCE = re.compile(r"/namespaces/([^/\x00]+)/inferenceservices/([^/\x00]+)/pods/([^/\x00]+)\Z")
@@ -72,6 +80,14 @@ class Event(BaseModel):
     time: AwareDatetime
     data: Usage
 
+    @field_validator("time")
+    @classmethod
+    def _check_time(cls, value: datetime) -> datetime:
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:  # the first or the last hours of the calendar, in another zone
+            raise ValueError("is no moment that can be stored") from None
+
     @property
     def place(self) -> tuple[str, str, str]:
         """Namespace, InferenceService and pod that the event is about."""
@@ -83,7 +99,7 @@ class Event(BaseModel):
     @property
     def moment(self) -> int:
         """When the request was admitted: milliseconds since 1970, UTC."""
-        since = self.time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+        since = self.time - datetime(1970, 1, 1, tzinfo=UTC)
         return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 

@@ -10,7 +10,7 @@ from sidecar.json_scan import ScanError, with_member
 from sidecar.sse import data_of, with_data
 from sidecar.usage import Usage
 
-_INDEX = re.compile(rb'"index"\s*:\s*(\d+)')
+_INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
 
 
 def index_of(event: bytes) -> int:

@@ -237,7 +237,13 @@ class ClientConnection(asyncio.Protocol):
             self._queue.clear()
             self._linger()
         elif self._queue:
-            self._begin(self._queue.popleft())
+            waiting = self._queue.popleft()
+            if self._refusal is None or waiting.complete:
+                self._begin(waiting)
+            else:  # its own body is what could not be understood
+                self.answer.begin(waiting)
+                self.answer.refuse(self._refusal)
+                self._linger()
         elif self._refusal is not None:
             self._refuse_unread(self._refusal)
         elif self.answer.last:

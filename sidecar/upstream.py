@@ -1,6 +1,7 @@
 """One connection to the model server: HTTP/1.1, one request at a time, kept alive between them."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -11,6 +12,8 @@ from sidecar.messages import Headers, ResponseHead
 
 # A paused sink stops the socket, not just this buffer.
 _WRITE_HIGH = 256 * 1024
+# What no reason phrase may have in it (RFC 9112, section 4): llhttp lets everything pass but CR and LF.
+_NO_REASON = re.compile(rb"[^\t -~\x80-\xff]")
 
 
 Interim = Callable[[int, bytes, Headers], None]
@@ -168,8 +171,12 @@ class UpstreamConnection(asyncio.Protocol):
             if self._head is not None:
                 self._pending.append(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self.fail(UpstreamLost(f"the model server's answer is no HTTP/1.1: {error}"))
-            return
+            if not self.complete:
+                self.fail(UpstreamLost(f"the model server's answer is no HTTP/1.1: {error}"))
+                return
+            # The answer is whole; what stands behind it is nobody's, and ends the connection.
+            self._keep_alive = False
+            self.abort()
         if self._pending:
             sink = self._sink
             if sink is None:
@@ -247,6 +254,9 @@ class UpstreamConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []
         reason, self._reason = self._reason, b""
+        if status < 100 or (reason != b"OK" and _NO_REASON.search(reason)):
+            self.fail(UpstreamLost("the model server's answer is no HTTP/1.1: bad status line"))
+            return
         if 100 <= status < 200 and status != 101:
             # An interim answer. 100 is the sidecar's own business: it has sent no Expect.
             if self.on_interim is not None and status != 100:
@@ -263,6 +273,10 @@ class UpstreamConnection(asyncio.Protocol):
                 length = int(value)
             elif lower == b"transfer-encoding":
                 chunked = True
+                if value.lower() != b"chunked":
+                    # Its other codings would end here, with the header that names them.
+                    self.fail(UpstreamLost(f"the model server's transfer coding is not chunked: {value!r}"))
+                    return
         self._keep_alive = bool(self._parser.should_keep_alive())
         bodiless = self._head_only or status in (101, 204, 304)
         self._until_close = not (bodiless or chunked or length is not None)

@@ -21,11 +21,14 @@ class Usage:
 
 
 NOTHING = Usage()
+# More than any request has: what says so is no count. The ledger takes no more either.
+_MOST = 1_000_000_000
 
 
 def read_usage(value: object) -> Usage | None:
     """Read OpenAI's `usage` object (chat, completions, embeddings, responses), vLLM's for score and rerank, llama.cpp's
-    timings, or Anthropic's; None where it holds no usable count. Counts that are no natural numbers are ignored."""
+    timings, or Anthropic's; None where it holds no usable count. Counts that are no natural numbers, or larger than
+    any, are ignored."""
     if not isinstance(value, Mapping):
         return None
     predicted = _count(value, "predicted_n")
@@ -81,4 +84,4 @@ def _detail(value: Mapping[str, Any], groups: tuple[str, ...], name: str) -> int
 def _count(value: Mapping[str, Any], name: str) -> int | None:
     found = value.get(name)
     # bool is an int in Python; a count is not.
-    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= _MOST else None

@@ -124,7 +124,7 @@ def _no_room(service: InferenceService, settings: Settings, facts: Facts) -> Ski
     runtime_ports = [port.number for port in service.container.runtime_ports]
     if service.sidecar:
         native = service.sidecar.path[2] == "initContainers"
-        moved = service.sidecar.number("TOKEN_METER_PORT") in runtime_ports
+        moved = service.sidecar.port in runtime_ports
         fits = native is (service.mode is Mode.STANDARD) and moved is bool(runtime_ports)
         return None if fits else Skip(Reason.OTHER_MODE)
     used = {*(port.number for port in service.container.ports), *runtime_ports, *service.other_ports}

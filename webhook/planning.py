@@ -25,7 +25,7 @@ def plan(service: InferenceService, settings: Settings, facts: Facts) -> Plan:
 
 def _plan(service: InferenceService, settings: Settings, facts: Facts, who: Access) -> Plan:
     there = service.sidecar
-    port = (there and there.number("TOKEN_METER_PORT")) or facts.sidecar.port
+    port = there.port if there else facts.sidecar.port
     admin_port = (there and there.number("TOKEN_METER_ADMIN_PORT")) or facts.sidecar.admin_port
     taken = takeover(service, facts.sidecar) if service.container.runtime_ports else None
     server_port = service.port or 0

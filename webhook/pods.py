@@ -42,7 +42,7 @@ def _mount_model(spec: _Object, containers: list[_Object], sidecar: _Object) -> 
     mounts = _objects(sidecar.get("volumeMounts"))
     if model is None or not any(volume.get("name") == VOLUME for volume in _objects(spec.get("volumes"))):
         return
-    if MOUNT not in {mount.get("mountPath") for mount in mounts}:
+    if not any(mount.get("mountPath") == MOUNT for mount in mounts):
         wanted = {"name": VOLUME, "mountPath": MOUNT, "readOnly": True}
         if "subPath" in model:
             wanted["subPath"] = model["subPath"]
@@ -51,8 +51,9 @@ def _mount_model(spec: _Object, containers: list[_Object], sidecar: _Object) -> 
 
 def _is_sidecar(container: Mapping[str, Any]) -> bool:
     """Ours by its name and a variable that only we set, as in the InferenceService."""
-    variables = {entry.get("name") for entry in _objects(container.get("env"))}
-    return container.get("name") == names.CONTAINER and "TOKEN_METER_UPSTREAM" in variables
+    return container.get("name") == names.CONTAINER and any(
+        entry.get("name") == "TOKEN_METER_UPSTREAM" for entry in _objects(container.get("env"))
+    )
 
 
 def _objects(value: Any) -> list[_Object]:

@@ -22,7 +22,7 @@ _Object = dict[str, Any]
 def give(pod: _Object, sidecar: _Object, ledger_url: str) -> None:
     """Complete the sidecar of a raw Pod, in place. One that was told where to send is left to who told it."""
     env = sidecar["env"]
-    known = {entry.get("name") for entry in env if isinstance(entry, dict)}
+    known = [entry.get("name") for entry in env if isinstance(entry, dict)]
     if LEDGER_URL in known:
         return
     spool = {"emptyDir": {"sizeLimit": _SPOOL_LIMIT}}
@@ -47,7 +47,7 @@ def _mount(spec: _Object, sidecar: _Object, wanted: str, source: _Object, mount:
     if any(isinstance(one, dict) and one.get("mountPath") == mount["mountPath"] for one in mounts):
         return ""
     volumes = _list(spec, "volumes")
-    taken = {volume.get("name") for volume in volumes if isinstance(volume, dict)}
+    taken = [volume.get("name") for volume in volumes if isinstance(volume, dict)]
     name, number = wanted, 1
     while name in taken:  # a volume of the user's
         name, number = f"{wanted}-{number}", number + 1

@@ -63,7 +63,7 @@ def test_allowed_value(name: str, text: str, field: str, value: Any) -> None:
         ("limit_by", ["", "x user", "x:y", "x" * 257]),
         ("access", ["closed", "Gateway", ""]),
         ("tls", ["on"]),
-        ("sidecar_cpu", ["0", "0m", "-1", "many", "1.5.5"]),
+        ("sidecar_cpu", ["0", "0m", "-1", "many", "1.5.5", "1\u0660"]),
         ("sidecar_memory", ["0Mi", "64MB", "64 Mi"]),
         ("revision", ["", "  "]),
     ],

@@ -101,3 +101,9 @@ def test_members_that_are_not_known_are_let_pass() -> None:
     event = example() | {"traceparent": "00-1-2-01"}
     event["data"]["later"] = 1
     assert accepted(event)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_moment_outside_of_the_calendar_is_refused_alone(time: str) -> None:
+    with pytest.raises(BadEvent, match="time"):
+        read_event(example() | {"time": time})

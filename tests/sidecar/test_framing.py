@@ -645,6 +645,19 @@ def test_a_good_request_before_a_bad_one_is_answered(client: Client, upstream: U
     assert [request.target for request in upstream.received] == [b"/good"]
 
 
+def test_a_pipelined_request_with_a_bad_body_is_refused_when_its_turn_comes(
+    client: Client, upstream: Upstream
+) -> None:
+    upstream.answer(answer(b"ok"))
+    client.send(
+        b"GET /good HTTP/1.1\r\nhost: m\r\n\r\n" + _POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n"
+    )
+    assert client.response().body == b"ok"
+    assert client.response().status == 400
+    assert client.closed()
+    assert [request.target for request in upstream.received] == [b"/good"]
+
+
 def test_a_request_that_is_cut_never_reaches_the_model(sidecar: Sidecar, upstream: Upstream) -> None:
     upstream.answer(answer(b"the model got it"))
     for raw in (
@@ -827,6 +840,9 @@ def test_408_for_a_body_that_does_not_come(limited: Sidecar, upstream: Upstream)
         b"HTTP/1.1 200 OK\r\nx-a : b\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nx-a: b\0\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 031 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 O\0K\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"no HTTP at all\r\n\r\n",
     ],
     ids=[
@@ -835,6 +851,9 @@ def test_408_for_a_body_that_does_not_come(limited: Sidecar, upstream: Upstream)
         "a space before the colon",
         "NUL",
         "a bad status",
+        "a status below 100",
+        "NUL in the reason",
+        "a coding besides chunked",
         "no HTTP",
     ],
 )
@@ -862,6 +881,31 @@ def test_bytes_after_an_answer_do_not_become_the_next_one(client: Client, upstre
     assert client.response().body == REPLY
     client.post(CHAT, BODY)
     assert client.response().json == {"n": 2}
+
+
+@pytest.mark.parametrize("target", [CHAT, "/other"])
+def test_garbage_in_one_piece_with_an_answer_s_end_does_not_hold_it_up(
+    client: Client, upstream: Upstream, target: str
+) -> None:
+    head_is_there = Gate()
+
+    def untidy(peer: Peer, _: Received) -> None:
+        peer.send(STREAM_HEAD, chunk(b"data: 1\n\n"))
+        head_is_there.pass_through()
+        peer.send(chunk(b"data: 2\n\n") + LAST_CHUNK + b"garbage")
+
+    upstream.answer(untidy, json_answer({"n": 2}))
+    client.post(target, {**BODY, "stream": True})
+    client.head()
+    assert client.body_until(b"\n\n") == b"data: 1\n\n"
+    head_is_there.set()
+    assert client.rest() == b"data: 1\n\ndata: 2\n\n"
+    client.post(CHAT, BODY)
+    assert client.response().json == {"n": 2}
+    assert [request.connection for request in upstream.received] == [
+        upstream.received[0].connection,
+        upstream.received[0].connection + 1,
+    ]
 
 
 def test_two_requests_with_a_sidecar_of_small_header_limit(

@@ -189,3 +189,12 @@ def test_whatever_a_server_sends_nothing_of_it_is_lost_or_raised(
 ) -> None:
     got = run(ChunkStream(delivery, strip_running=True), garbage, cuts)
     assert got.rstrip(b"\n").startswith(garbage.rstrip(b"\n"))
+
+
+def test_counts_and_indexes_larger_than_any_are_none() -> None:
+    """A server that has lost its count must not break the stream: what is no count is counted otherwise."""
+    stream = ChunkStream(Delivery.ON_LAST_CHUNK, strip_running=True)
+    huge = chunk("a", usage={"prompt_tokens": 2**64 - 1, "completion_tokens": 3, "total_tokens": 2**64 - 1})
+    got = run(stream, huge.replace(b'"index":0', b'"index":' + b"9" * 5000) + PLAIN + DONE)
+    assert got.endswith(PLAIN + DONE)
+    assert (stream.final, stream.running) == (None, None)

@@ -354,3 +354,13 @@ def test_new_canary_has_the_access_of_the_stable_predictor_that_is_there() -> No
     (canary,) = run(injected, facts).obj["spec"]["canary"]
     variables = [entry["name"] for entry in canary["predictor"]["initContainers"][0]["env"]]
     assert "TOKEN_METER_API_KEY_FILE" in variables
+
+
+def test_sidecar_whose_port_variable_was_taken_out_is_not_led_to_itself() -> None:
+    """It listens on its default then; the port that the server declares is still the sidecar's."""
+    injected = run(_guide()).obj
+    env = injected["spec"]["predictor"]["initContainers"][0]["env"]
+    env[:] = [entry for entry in env if entry["name"] != "TOKEN_METER_PORT"]
+    again = run(injected)
+    assert _env(again.obj)["TOKEN_METER_UPSTREAM"] == "http://127.0.0.1:8080"
+    assert again.patch == []

@@ -91,3 +91,12 @@ _JSON = st.recursive(
 @given(_JSON)
 def test_any_other_pod_gives_no_operations(spec: Any) -> None:
     assert complete({"kind": "Pod", "spec": spec}, "http://ledger:8080") == []
+
+
+def test_names_that_are_no_texts_are_left_to_the_api_server() -> None:
+    pod = _pod()
+    _sidecar(pod)["env"].append({"name": ["a"]})
+    _sidecar(pod)["volumeMounts"].append({"mountPath": {}})
+    pod["spec"]["volumes"].append({"name": []})
+    after = jsonpatch.apply_patch(copy.deepcopy(pod), complete(pod, "http://ledger:8080"))
+    assert MOUNT in _sidecar(after)["volumeMounts"]
