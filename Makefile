@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo e2e-cluster e2e-kind test check bench parts requirements golden clean
+.PHONY: help demo e2e-cluster e2e-kind test check bench parts fuzz requirements golden clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: $(VENV)/.ready ## ruff, mypy strict, import rules, the Dockerfile
 
 bench: $(VENV)/.ready ## CPU, latency and memory beside Envoy, as ratios of one run
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.ready ## fuzz every parser (ARGS="--seconds 600", ARGS="sse http_request")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 parts: $(VENV)/.ready ## fetch and build the real programs into the cache
 	@$(BIN)/python -m parts
@@ -63,4 +66,4 @@ $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
 	@touch $@
 
 clean: ## remove the environment and what the tools left here (the parts' cache stays)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache
