@@ -67,8 +67,13 @@ class Client:
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, headers, _decode(raw), len(raw))
 
-    def stream(self, path: str, body: Mapping[str, Any], each: Callable[[str], None]) -> Streamed:
-        """Send a request with stream: true; `each` gets every piece of text as it comes in."""
+    def stream(
+        self, path: str, body: Mapping[str, Any], each: Callable[[str], None], cut_after: int | None = None
+    ) -> Streamed:
+        """Send a request with stream: true; `each` gets every piece of text as it comes in.
+
+        After `cut_after` chunks with content the connection is closed, whatever else would come.
+        """
         streamed = Streamed()
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)
         try:
@@ -76,8 +81,11 @@ class Client:
             response = connection.getresponse()
             streamed.status = response.status
             for line in response:
+                if streamed.chunks == cut_after:
+                    break
                 if line.startswith(b"data:") and (data := line[5:].strip()) != b"[DONE]":
                     _take(json.loads(data), streamed, each)
+            response.close()
         finally:
             connection.close()
         return streamed

@@ -1,4 +1,4 @@
-"""The guide, played by its clients: a chat, streams, bodies past 32 KiB, and one user's requests until 429.
+"""The guide, played by its clients: a chat, streams, one cut off, bodies past 32 KiB, one user's requests until 429.
 
 Each step raises DemoError where the answer is not what the guide promises.
 """
@@ -20,6 +20,8 @@ BEGINNING = "The sea is"
 RULE = "─" * 16
 LONG_PROMPT = 200 * KIB
 LONG_ANSWER = 100 * KIB
+CUT_AFTER = 20
+"""Chunks that arrive before the client goes."""
 MOST_REQUESTS = 60
 """The limit has to show itself within so many requests."""
 
@@ -40,6 +42,24 @@ def completion(client: Client, model: str, each: Callable[[str], None]) -> Strea
     """A streamed /v1/completions, which AI Gateway alone charges with nothing where no usage is asked for."""
     body = {"model": model, "prompt": BEGINNING, "max_tokens": 24, **_STEADY}
     return _streamed(client.stream(COMPLETIONS, body, each), "the streamed completion")
+
+
+def cut(client: Client, model: str, each: Callable[[str], None]) -> Streamed:
+    """A stream that its client cuts off long before its end."""
+    body = _chat(model, "Write a long story about the sea.", max_tokens=400) | {
+        "stop": [],
+        "ignore_eos": True,
+    }
+    answer = client.stream(CHAT, body, each, cut_after=CUT_AFTER)
+    if answer.status != 200 or answer.chunks != CUT_AFTER:
+        raise DemoError(f"the stream to cut was answered {answer.status} with {answer.chunks} chunks")
+    return answer
+
+
+def remaining(client: Client, model: str) -> int:
+    """What this user had left before a short chat."""
+    answer = _ok(client.post(CHAT, _chat(model, "What is the capital of France?", max_tokens=4)))
+    return int(answer.headers.get("x-ratelimit-remaining", "-1"))
 
 
 def long_prompt(client: Client, model: str) -> tuple[int, Answer]:

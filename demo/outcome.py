@@ -12,15 +12,31 @@ from demo.scene import Scene
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Tokens of the whole run, counted three times: by the model server, the sidecar and the rate limit service."""
+    """Tokens of the whole run, counted four times: by model server, sidecar, rate limit service and ledger."""
 
     model: int
     sidecar: int
     gateway: int
+    ledger: int
 
     @property
     def equal(self) -> bool:
-        return self.model == self.sidecar == self.gateway
+        return self.model == self.sidecar == self.gateway == self.ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The stream that its client cut off. `unsent`: what the model made after the last token that it could send."""
+
+    delivered_chunks: int
+    input_tokens: int
+    output_tokens: int
+    unsent: int
+    charged: bool
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,7 @@ class Outcome:
     scene: Scene
     chat: Answer
     stream: Streamed
+    abort: Abort
     spent: Spent
     counts: Counts
 
@@ -48,6 +65,12 @@ class Outcome:
                 "usage": self.stream.usage,
                 "chunks": self.stream.chunks,
             },
+            "abort": {
+                "delivered_chunks": self.abort.delivered_chunks,
+                "input_tokens": self.abort.input_tokens,
+                "output_tokens": self.abort.output_tokens,
+                "charged": self.abort.charged,
+            },
             "limit": {
                 "tokens": self.scene.limit.requests,
                 "window": self.scene.limit.unit.lower(),
@@ -58,6 +81,7 @@ class Outcome:
                 "model": self.counts.model,
                 "sidecar": self.counts.sidecar,
                 "gateway": self.counts.gateway,
+                "ledger": self.counts.ledger,
             },
         }
 

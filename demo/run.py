@@ -1,4 +1,4 @@
-"""One run of the demo from the InferenceService to the three counts."""
+"""One run of the demo from the InferenceService to the four counts."""
 
 import http.client
 import tempfile
@@ -9,14 +9,14 @@ from pathlib import Path
 import parts
 from demo import counters, guide, scene, stack
 from demo.client import Client
-from demo.outcome import Counts, Outcome
+from demo.outcome import Abort, Counts, Outcome
 from demo.processes import DemoError, Processes, free_ports, running
 from demo.report import Report
 from demo.scene import Ports, Scene
 from demo.values import UnsupportedError
 
-SETTLE = 10.0
-"""Seconds that the last charge may take to arrive: Envoy sends it when the answer has ended."""
+SETTLE = 30.0
+"""Seconds that a charge or an event may take to arrive: both are sent when the answer has ended."""
 
 Done = Callable[[Outcome], None]
 
@@ -82,6 +82,7 @@ def _start(report: Report, prepared: Scene, ports: Ports, processes: Processes, 
             ("llama.cpp with Gemma 3 270M", f"127.0.0.1:{ports.model}"),
             ("ratelimit", f"127.0.0.1:{ports.ratelimit}"),
             ("valkey", f"127.0.0.1:{ports.valkey}"),
+            ("ledger", f"127.0.0.1:{ports.ledger}"),
         ],
     )
 
@@ -105,6 +106,9 @@ def _guide(report: Report, prepared: Scene, ports: Ports) -> Outcome:
         completion = guide.completion(alice, model, piece)
     report.say(f"{completion.chunks} chunks; {_usage(completion.usage)}")
 
+    report.step("erin cuts a stream off, for which AI Gateway charges nothing")
+    cut = _cut(report, prepared, ports)
+
     report.step("Bodies that a gateway's default buffer of 32 KiB refuses")
     size, answer = guide.long_prompt(bob, model)
     report.say(f"bob's prompt of {size:,} bytes is answered {answer.status}; {_usage(answer.usage)}")
@@ -123,20 +127,28 @@ def _guide(report: Report, prepared: Scene, ports: Ports) -> Outcome:
     )
     report.show("\n".join(["429", *(f"{name}: {value}" for name, value in spent.headers.items())]))
 
-    report.step("Three counts of the same tokens")
-    counts = settled(lambda: _counts(prepared, ports))
+    report.step("Four counts of the same tokens")
+    counts = settled(lambda: _counts(prepared, ports, cut.unsent))
     report.table(
         ("counted by", "from", "tokens"),
         [
             ("model server", "llama.cpp's own counters", f"{counts.model:,}"),
             ("sidecar", "token_meter_tokens_total", f"{counts.sidecar:,}"),
             ("gateway", "the rate limit service's buckets in valkey", f"{counts.gateway:,}"),
+            ("ledger", "GET /api/v1/usage", f"{counts.ledger:,}"),
         ],
     )
     if not counts.equal:
-        raise DemoError("the three counts differ: please report this with the table above")
-    report.verdict(True, "All three are equal: every token was metered and charged once.")
-    return Outcome(prepared, chat, stream, spent, counts)
+        raise DemoError("the four counts differ: please report this with the table above")
+    report.verdict(
+        True, "All four are equal: every token was metered and charged once, aborted ones included."
+    )
+    if cut.unsent:
+        report.say(
+            f"(llama.cpp had made {cut.unsent} more of erin's tokens when it noticed that she had gone: nobody was sent"
+            " those, nobody pays for them, and its count above is without them.)"
+        )
+    return Outcome(prepared, chat, stream, cut, spent, counts)
 
 
 def settled(read: Callable[[], Counts], seconds: float = SETTLE) -> Counts:
@@ -147,11 +159,65 @@ def settled(read: Callable[[], Counts], seconds: float = SETTLE) -> Counts:
     return counts
 
 
-def _counts(prepared: Scene, ports: Ports) -> Counts:
+def _cut(report: Report, prepared: Scene, ports: Ports) -> Abort:
+    """Cut a stream off, and see it charged."""
+    erin = Client(ports.gateway, "erin")
+    before = counters.model_tokens(counters.scrape(ports.model))
+    with report.streaming() as piece:
+        stream = guide.cut(erin, prepared.model, piece)
+    until(
+        lambda: counters.model_is_idle(counters.scrape(ports.model)),
+        "the model goes on with an aborted stream",
+    )
+    made = counters.model_tokens(counters.scrape(ports.model)) - before
+    until(lambda: _charges(ports) == 1, "the aborted stream is not charged")
+    (row,) = counters.usage(ports.ledger, user="erin", group_by="outcome")["rows"]
+    tokens = row["input_tokens"] + row["output_tokens"]
+    # What she was sent is counted; what is counted was made.
+    if (
+        row["outcome"] != "client_disconnect"
+        or not stream.chunks <= row["output_tokens"]
+        or not tokens <= made
+    ):
+        raise DemoError(
+            f"the aborted stream of {stream.chunks} chunks and {made} tokens is recorded as {row}"
+        )
+    left = guide.remaining(erin, prepared.model)
+    if left != prepared.limit.requests - tokens:
+        raise DemoError(
+            f"after an aborted stream of {tokens} tokens {left} of {prepared.limit.requests} were left"
+        )
+    report.say(
+        f"cut after {stream.chunks} chunks; the ledger took {row['input_tokens']} in + {row['output_tokens']} out "
+        f"from her limit: her next request had {left} of {prepared.limit.requests} left."
+    )
+    return Abort(stream.chunks, row["input_tokens"], row["output_tokens"], made - tokens, True)
+
+
+def _charges(ports: Ports) -> int:
+    """How many events the ledger has charged; raises DemoError where it could not charge one."""
+    ends = counters.charged_events(counters.scrape(ports.ledger_admin))
+    if ends["missed"] or ends["uncertain"]:
+        raise DemoError(f"the ledger could not charge what the gateway did not: {ends}")
+    return ends["charged"]
+
+
+def until(true: Callable[[], bool], otherwise: str, seconds: float = SETTLE) -> None:
+    """Wait for it; raises DemoError with `otherwise` where the time is over."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise DemoError(f"{otherwise} after {seconds:.0f} s: please report this")
+        time.sleep(0.05)
+
+
+def _counts(prepared: Scene, ports: Ports, unsent: int) -> Counts:
+    """`unsent` tokens are llama.cpp's alone: made when nobody was there any more."""
     return Counts(
-        model=counters.model_tokens(counters.scrape(ports.model)),
+        model=counters.model_tokens(counters.scrape(ports.model)) - unsent,
         sidecar=counters.sidecar_tokens(counters.scrape(ports.sidecar_admin)),
         gateway=counters.gateway_tokens(ports.valkey, prepared.gateway.domain),
+        ledger=counters.ledger_tokens(ports.ledger),
     )
 
 
@@ -172,6 +238,8 @@ curl -i http://127.0.0.1:{ports.gateway}{url} -H 'x-user-id: dave' -d '{body}, "
 curl -N http://127.0.0.1:{ports.gateway}{url} -H 'x-user-id: dave' -d '{body}, "max_tokens": 40, "stream": true}}'
 # past the gateway: refused
 curl -i http://127.0.0.1:{ports.sidecar}{url} -d '{body}}}'
+# who has used how many tokens
+curl -s 'http://127.0.0.1:{ports.ledger}/api/v1/usage?group_by=user,outcome&format=csv'
 # the sidecar's and the model's counters
 curl -s http://127.0.0.1:{ports.sidecar_admin}/metrics | grep '^token_meter_tokens_total'
 curl -s http://127.0.0.1:{ports.model}/metrics | grep '^llamacpp:.*tokens.*_total'

@@ -35,6 +35,8 @@ class Ports:
     ratelimit_debug: int
     gateway: int
     gateway_admin: int
+    ledger: int
+    ledger_admin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Scene:
     model: str
     sidecar: pod.Sidecar
     objects: tuple[Mapping[str, Any], ...]
+    place: Mapping[str, Any]
+    """The Gateway itself, which the objects hang on."""
     gateway: traffic.Gateway
 
     @property
@@ -74,6 +78,7 @@ def prepare(ports: Ports) -> Scene:
         model=result.service.served_models[0],
         sidecar=pod.sidecar_of(result.obj),
         objects=objects,
+        place=gateway,
         gateway=read(gateway, objects),
     )
 

@@ -1,4 +1,4 @@
-"""The real programs of one run, started in order: model, sidecar, valkey, ratelimit, Envoy."""
+"""The real programs of one run, started in order: model, sidecar, valkey, ledger, ratelimit, Envoy."""
 
 import http.client
 import json
@@ -9,6 +9,7 @@ import parts
 from demo import envoy, pod, ratelimit
 from demo.processes import Processes, listening, python
 from demo.scene import Ports, Scene
+from webhook.sending import LEDGER_URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,21 @@ def start(processes: Processes, scene: Scene, ports: Ports, programs: Programs, 
     env = pod.mount(scene.sidecar, scene.objects, folder) | {
         "HOSTNAME": f"{scene.before['metadata']['name']}-demo",
         "TOKEN_METER_HOST": "127.0.0.1",  # in a pod it is all of the pod's addresses
+        # The stand-in for the guide's server has a dialect of its own.
+        "TOKEN_METER_SERVER": "llama.cpp",
+        # The Pod webhook's part; the token is left out, for here is nobody who could check it.
+        LEDGER_URL: f"http://127.0.0.1:{ports.ledger}",
+        "TOKEN_METER_SPOOL_DIR": str(_made(folder / "spool")),
     }
     sidecar = processes.start("sidecar", python("sidecar"), env)
+    ledger = processes.start("ledger", python("ledger"), _ledger(scene, ports, folder))
     gateway = processes.start("envoy", _envoy(scene, ports, programs, folder))
     processes.wait(valkey, lambda: listening(ports.valkey), 20)
     limits = processes.start("ratelimit", [programs.ratelimit], _ratelimit(scene, ports, folder))
     processes.wait(limits, lambda: answers(ports.ratelimit_http, "/healthcheck"), 20)
     processes.wait(gateway, lambda: answers(ports.gateway_admin, "/ready"), 30)
     processes.wait(model, lambda: answers(ports.model, "/health"), 60)
+    processes.wait(ledger, lambda: answers(ports.ledger_admin, "/readyz"), 30)
     processes.wait(sidecar, lambda: answers(ports.sidecar_admin, "/readyz"), 30)
 
 
@@ -70,6 +78,28 @@ def answers(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _ledger(scene: Scene, ports: Ports, folder: Path) -> dict[str, str]:
+    """Open, on the loopback: without a cluster there is nobody to ask who a caller is."""
+    objects = folder / "gateway-objects.json"
+    objects.write_text(json.dumps([scene.place, *scene.objects], default=str))
+    objects.chmod(0o600)
+    settings = {
+        "HOST": "127.0.0.1",
+        "PORT": str(ports.ledger),
+        "ADMIN_PORT": str(ports.ledger_admin),
+        "AUTH": "none",
+        "DATABASE_URL": f"sqlite:///{folder}/ledger.db",
+        "RATE_LIMIT": f"127.0.0.1:{ports.ratelimit}",
+        "GATEWAY_OBJECTS": str(objects),
+    }
+    return {f"TOKEN_METER_LEDGER_{name}": value for name, value in settings.items()}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _envoy(scene: Scene, ports: Ports, programs: Programs, folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The demo itself, really run: its JSON contract, its three counts, and what it leaves behind."""
+"""The demo itself, really run: its JSON contract, its four counts, and what it leaves behind."""
 
 import os
 import signal
@@ -45,7 +45,8 @@ CONTRACT = exactly(
             }
         ),
     ),
-    counts=exactly(model=COUNT, sidecar=COUNT, gateway=COUNT),
+    abort=exactly(delivered_chunks=COUNT, input_tokens=COUNT, output_tokens=COUNT, charged={"const": True}),
+    counts=exactly(model=COUNT, sidecar=COUNT, gateway=COUNT, ledger=COUNT),
 )
 
 
@@ -57,11 +58,18 @@ def test_the_demo_ends_well_and_prints_one_json_object_and_nothing_else(run: Fin
 
 
 @pytest.mark.slow
-def test_model_sidecar_and_gateway_count_the_same_tokens(run: Finished) -> None:
+def test_model_sidecar_gateway_and_ledger_count_the_same_tokens(run: Finished) -> None:
     counts = run.json["counts"]
-    assert counts["model"] == counts["sidecar"] == counts["gateway"]
+    assert counts["model"] == counts["sidecar"] == counts["gateway"] == counts["ledger"]
     # More than the long prompt's four thousand: it is among them.
     assert counts["model"] > 4000 + run.json["limit"]["tokens"]
+
+
+@pytest.mark.slow
+def test_what_the_client_of_a_cut_stream_was_sent_is_counted(run: Finished) -> None:
+    abort = run.json["abort"]
+    # Long before the 400 tokens that it had asked for.
+    assert 10 < abort["delivered_chunks"] <= abort["output_tokens"] < 300
 
 
 @pytest.mark.slow
@@ -102,7 +110,8 @@ def test_an_interrupted_demo_ends_all_that_it_started(
         assert any("alice chats" in line for line in lines)
         running = " ".join(living_in(folder))
         assert all(
-            name in running for name in ("envoy", "service_cmd", "valkey-server", "model_server", "sidecar")
+            name in running
+            for name in ("envoy", "service_cmd", "valkey-server", "model_server", "sidecar", "ledger")
         )
         demo.send_signal(number)
         demo.stdout.read()

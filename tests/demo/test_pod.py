@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from demo import pod
-from demo.counters import model_tokens, sidecar_tokens
+from demo.counters import charged_events, model_is_idle, model_tokens, sidecar_tokens
 from demo.processes import DemoError
 from demo.ratelimit import charged
 from demo.traffic import Backend
@@ -90,6 +90,23 @@ llamacpp:prompt_seconds_total 3.5
 llamacpp:tokens_predicted_total 3
 """
     assert model_tokens(page) == 123
+
+
+def test_the_model_is_idle_when_it_has_no_request() -> None:
+    page = "# TYPE llamacpp:requests_processing gauge\nllamacpp:requests_processing {}\n"
+    assert model_is_idle(page.format(0))
+    assert not model_is_idle(page.format(1))
+
+
+def test_what_became_of_charges_is_read_by_its_result() -> None:
+    page = """
+# TYPE token_meter_ledger_charges_total counter
+token_meter_ledger_charges_total{result="charged"} 2.0
+token_meter_ledger_charges_total{result="missed"} 1.0
+# TYPE token_meter_ledger_charged_tokens_total counter
+token_meter_ledger_charged_tokens_total{result="charged"} 70.0
+"""
+    assert charged_events(page) == {"charged": 2, "missed": 1}
 
 
 def test_the_sidecars_count_is_input_and_output_over_all_labels() -> None:
