@@ -43,7 +43,8 @@ class Charger:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`dial` connects to the rate limit service with its CA as it is now; raises Unreachable, OSError."""
+        """`dial` connects to the rate limit service, with its CA as it is now; raises Unreachable, Unavailable, or
+        OSError."""
         self._writer = writer
         self._source = source
         self._dial = dial

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ledger.cluster import Cluster, Unreachable
 from ledger.gateway import FromCluster, FromFile, Source
-from ledger.ratelimit import RateLimitService
+from ledger.ratelimit import RateLimitService, Unavailable
 from ledger.settings import PREFIX, Settings, SettingsError
 
 Dial = Callable[[], Awaitable[RateLimitService]]
@@ -24,7 +24,13 @@ def way(settings: Settings, cluster: Cluster | None) -> tuple[Source | None, Dia
 
     async def dial() -> RateLimitService:
         ca = await _ca(settings, cluster)
-        return RateLimitService(settings.rate_limit, ca=ca, server_name=settings.rate_limit_server_name)
+        service = RateLimitService(settings.rate_limit, ca=ca, server_name=settings.rate_limit_server_name)
+        try:
+            await service.greet()
+        except Unavailable:
+            await service.close()
+            raise
+        return service
 
     if settings.gateway_objects:
         try:

@@ -58,6 +58,15 @@ class RateLimitService:
         """End the connection."""
         await self._channel.close(None)
 
+    async def greet(self) -> None:
+        """Connect, by a question that takes nothing whatever becomes of it. Raises Unavailable where nobody answers."""
+        try:
+            await self._call(Request(), timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            # A domain is missing: it says so, and is there.
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise Unavailable(f"{error.code().name}: {error.details()}", sent=False) from None
+
     async def take(self, bucket: Bucket, tokens: int) -> int | None:
         """Take tokens; what is left, or None where the service knows no such bucket. Raises Unavailable."""
         return (await self.take_all((bucket,), tokens))[0]

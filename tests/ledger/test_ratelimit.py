@@ -64,6 +64,16 @@ async def test_another_ca_is_refused_before_anything_is_sent(service: Limits) ->
     assert not refused.value.sent
 
 
+async def test_greeting_takes_nothing_and_says_why_nobody_answers(service: Limits) -> None:
+    async with RateLimitService(service.target, ca=service.ca) as limits:
+        await limits.greet()
+    other = keys.make_ca(datetime.now(UTC)).certificate_pem
+    async with RateLimitService(service.target, ca=other) as limits:
+        with pytest.raises(Unavailable, match=r"(?i)handshake|certificate") as refused:
+            await limits.greet()
+    assert not refused.value.sent
+
+
 async def test_a_service_that_is_away_has_taken_nothing() -> None:
     (port,) = free_ports(1)
     async with RateLimitService(f"127.0.0.1:{port}", ca=None) as limits:
