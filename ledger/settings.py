@@ -108,7 +108,7 @@ class Settings(BaseModel):
             raise ValueError(
                 f"{PREFIX}GATEWAY_OBJECTS: is needed for {PREFIX}RATE_LIMIT where {PREFIX}AUTH is none"
             )
-        if self.rate_limit_ca_file is None and not loopback(self.rate_limit.rpartition(":")[0]):
+        if self.rate_limit_ca_file is None and not loopback(self.rate_limit.rpartition(":")[0].strip("[]")):
             raise ValueError(
                 f"{PREFIX}RATE_LIMIT_CA_FILE: is needed where {PREFIX}AUTH is none and {PREFIX}RATE_LIMIT is no"
                 " loopback"

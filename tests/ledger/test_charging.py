@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from isvc.annotations import Unit
 from ledger.buckets import buckets
 from ledger.charging import SECONDS, Due, Miss, Take, decide
+from ledger.dial import way
 from ledger.gateway import Snapshot
+from ledger.settings import SettingsError, read_settings
 from tests.gateway.scenes import llm, of_kind, planned
 from tests.ledger.test_buckets import MODEL, USER, gateway, listener
 
@@ -126,3 +129,31 @@ def test_an_event_is_charged_where_the_gateway_would_have_and_never_in_another_w
         if isinstance(end, Take):
             assert end.buckets == expected
             assert 0 < end.until - ended <= SECONDS[unit]
+
+
+RATE_LIMIT = {"RATE_LIMIT": "127.0.0.1:8081", "GATEWAY_OBJECTS": "/objects.json"}
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"RATE_LIMIT": "host"}, "TOKEN_METER_LEDGER_RATE_LIMIT: must be HOST:PORT"),
+        ({"RATE_LIMIT": "127.0.0.1:8081"}, "TOKEN_METER_LEDGER_GATEWAY_OBJECTS: is needed"),
+        ({**RATE_LIMIT, "RATE_LIMIT": "limits:8081"}, "TOKEN_METER_LEDGER_RATE_LIMIT_CA_FILE: is needed"),
+        ({"RATE_LIMIT_CA_SECRET": "name"}, "TOKEN_METER_LEDGER_RATE_LIMIT_CA_SECRET: "),
+    ],
+)
+def test_a_wrong_setting_is_named(given: dict[str, str], wrong: str) -> None:
+    open_ = {"AUTH": "none", "HOST": "127.0.0.1"}
+    with pytest.raises(SettingsError, match=wrong):
+        read_settings({f"TOKEN_METER_LEDGER_{name}": value for name, value in {**open_, **given}.items()})
+
+
+def test_objects_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "objects.json"
+    names = {"AUTH": "none", "HOST": "127.0.0.1", "RATE_LIMIT": "[::1]:8081", "GATEWAY_OBJECTS": str(file)}
+    settings = read_settings({f"TOKEN_METER_LEDGER_{name}": value for name, value in names.items()})
+    for content in ("{", '[{"kind": "Gateway"}]', "[1]"):
+        file.write_text(content)
+        with pytest.raises(SettingsError, match="GATEWAY_OBJECTS: /"):
+            way(settings, None)
