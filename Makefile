@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo e2e-cluster e2e-kind test check bench parts fuzz requirements golden clean
+.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check bench parts fuzz requirements golden clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,15 @@ demo: $(VENV)/.ready ## the guide's InferenceService, metered end to end (ARGS=-
 
 e2e-cluster: $(VENV)/.ready ## a real API server with everything installed, to use by hand until Ctrl-C
 	@$(BIN)/python -m tests.cluster $(ARGS)
+
+cluster: $(VENV)/.ready ## a cluster with a node and our images on it, to use by hand until `make cluster-down` (CLUSTER=kind)
+	@$(BIN)/python -m tests.node up
+
+cluster-down: $(VENV)/.ready ## end that cluster and undo what it did to the machine
+	@$(BIN)/python -m tests.node down
+
+images: $(VENV)/.ready ## build both images, by Docker or buildah, into build/images
+	@$(BIN)/python -m tests.images
 
 e2e-kind: $(VENV)/.ready ## the whole flow in a kind cluster; needs Docker, kind, helm and internet (ARGS=--keep)
 	@$(BIN)/python -m tests.e2e $(ARGS)

@@ -45,8 +45,10 @@ class Child:
 class Processes:
     """The children of one run, in the order in which they were started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tied: bool = True) -> None:
+        """`folder` takes their logs. Where they are not `tied`, they go on when this process is killed, or ends."""
         self._folder = folder
+        self._tie = _tied_to_this_process() if tied else []
         self._children: list[Child] = []
 
     def start(
@@ -56,7 +58,7 @@ class Processes:
         log = self._folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*_tied_to_this_process(), *map(str, command)],
+                [*self._tie, *map(str, command)],
                 env=env,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,

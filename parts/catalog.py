@@ -51,6 +51,22 @@ KUBERNETES = GoTools(
     flags=("-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3",),
     go=_go,
 )
+KUBERNETES_NODE = GoTools(
+    name="kubernetes-node",
+    release=KUBERNETES.release,
+    programs={name: name for name in ("kubelet", "kube-proxy", "kube-scheduler")},
+    module=Path(__file__).parent / "kubernetes-node",
+    flags=KUBERNETES.flags,
+    go=_go,
+)
+COREDNS = GoTools(
+    name="coredns",
+    release="v1.15.0",
+    programs={"coredns": "coredns", "pause": "pause"},
+    module=Path(__file__).parent / "coredns",
+    flags=("-ldflags=-s -w",),
+    go=_go,
+)
 KNATIVE = GoTools(
     name="knative",
     release="v0.48.1",
@@ -90,19 +106,28 @@ VOCABULARIES = PackagedFiles(
     },
 )
 
-PARTS: dict[str, Part] = {
-    part.name: part
-    for part in (
-        *(ENVOY, RATELIMIT, MODEL, VALKEY, GO, KUBERNETES, KNATIVE, ENVOY_GATEWAY),
-        *(TIKTOKEN, VOCABULARIES),
-    )
-}
+_ALL: tuple[Part, ...] = (
+    ENVOY,
+    RATELIMIT,
+    MODEL,
+    VALKEY,
+    GO,
+    KUBERNETES,
+    KUBERNETES_NODE,
+    COREDNS,
+    KNATIVE,
+    ENVOY_GATEWAY,
+    TIKTOKEN,
+    VOCABULARIES,
+)
+PARTS = {part.name: part for part in _ALL}
 
 
 def path(name: str) -> Path:
     """The program (or file) of the part with this name, made first where it is missing; raises PartError."""
-    if name in KUBERNETES.programs:
-        return ensure(KUBERNETES).parent / name
+    for tools in (KUBERNETES, KUBERNETES_NODE, COREDNS):
+        if name in tools.programs:
+            return ensure(tools).parent / name
     if name == LITELLM.name:
         return ensure(LITELLM)
     if name not in PARTS:

@@ -111,7 +111,7 @@ class GoProgram:
 
 @dataclass(frozen=True, slots=True)
 class GoTools:
-    """The tools of a Go module whose go.mod and go.sum stand here: built together into one entry."""
+    """The tools of a Go module whose go.mod, go.sum and own source stand here: built together into one entry."""
 
     name: str
     release: str
@@ -125,7 +125,8 @@ class GoTools:
 
     @property
     def version(self) -> str:
-        pins = b"".join((self.module / file).read_bytes() for file in ("go.mod", "go.sum"))
+        own = sorted(path.relative_to(self.module).as_posix() for path in self.module.rglob("*.go"))
+        pins = b"".join((self.module / file).read_bytes() for file in ("go.mod", "go.sum", *own))
         return f"{self.release}-{hashlib.sha256(pins + repr(self.flags).encode()).hexdigest()[:8]}"
 
     @property

@@ -77,6 +77,14 @@ class Cluster(ABC):
         return self.kubectl("apply", "-f-", *arguments, stdin=as_list(objects))
 
 
+class NodeCluster(Cluster):
+    """One with a node, so that pods run."""
+
+    @abstractmethod
+    def load(self, image: str) -> None:
+        """Bring an image of this machine onto the node; pods name it with imagePullPolicy Never or IfNotPresent."""
+
+
 def as_list(objects: Iterable[Object]) -> str:
     """Objects as one `v1 List`, for kubectl's stdin."""
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})

@@ -34,8 +34,18 @@ CONTROLLERS = (
 class ControlPlane(Cluster):
     """A control plane in `folder`, which must be empty. Its administrator is in the group system:masters."""
 
-    def __init__(self, folder: Path) -> None:
+    controllers: tuple[str, ...] = CONTROLLERS
+    reach: tuple[str, ...] = (
+        "--bind-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+        "--enable-aggregator-routing",
+    )
+    """Flags of the API server: who reaches it, and how it reaches Services."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        """`port` is the API server's; without it a free one is taken."""
         self.folder = folder
+        self._port = port
         self.kubeconfig = folder / "kubeconfig"
         self.processes = Processes(folder)
         self.url = ""
@@ -53,7 +63,8 @@ class ControlPlane(Cluster):
         return Client(self.url, self.ca, self.token)
 
     def up(self) -> None:
-        etcd_port, peer_port, self._port = free_ports(3)
+        etcd_port, peer_port, free = free_ports(3)
+        self._port = self._port or free
         self.url, self._etcd = f"https://127.0.0.1:{self._port}", f"http://127.0.0.1:{etcd_port}"
         try:
             self._start_etcd(self._etcd, f"http://127.0.0.1:{peer_port}")
@@ -61,7 +72,7 @@ class ControlPlane(Cluster):
             tokens.touch(0o600)
             tokens.write_text(f'{self.token},admin,admin,"system:masters"\n')
             write_key(key)
-            self._server = self._start_api_server(self._etcd, self._port)
+            self._server = self._start_api_server()
             self.processes.wait(self._server, self._ready, START_SECONDS)
             self.write_kubeconfig(self.kubeconfig, self.token)
             self._start_controllers()
@@ -78,7 +89,7 @@ class ControlPlane(Cluster):
         """End it as a crash would, and start it anew on what etcd holds."""
         self._server.process.kill()
         self._server.process.wait()
-        self._server = self._start_api_server(self._etcd, self._port)
+        self._server = self._start_api_server()
         end = time.monotonic() + START_SECONDS
         while not self._ready():  # not by `wait`: that minds the one that was killed
             if time.monotonic() > end:
@@ -129,13 +140,12 @@ class ControlPlane(Cluster):
             "--log-level=warn",
         )
 
-    def _start_api_server(self, etcd: str, port: int) -> Child:
+    def _start_api_server(self) -> Child:
         tokens, key = self.folder / "tokens.csv", self.folder / "service-account.key"
         return self._start(
             "kube-apiserver",
-            f"--etcd-servers={etcd}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={port}",
+            f"--etcd-servers={self._etcd}",
+            f"--secure-port={self._port}",
             f"--cert-dir={self.folder / 'certs'}",
             "--authorization-mode=RBAC",
             f"--token-auth-file={tokens}",
@@ -143,15 +153,14 @@ class ControlPlane(Cluster):
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-cluster-ip-range=10.96.0.0/16",
-            "--endpoint-reconciler-type=none",
-            "--enable-aggregator-routing",
+            *self.reach,
         )
 
     def _start_controllers(self) -> Child:
         return self._start(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig}",
-            f"--controllers={','.join(CONTROLLERS)}",
+            f"--controllers={','.join(self.controllers)}",
             f"--service-account-private-key-file={self.folder / 'service-account.key'}",
             f"--root-ca-file={self.ca}",
             "--leader-elect=false",

@@ -21,13 +21,16 @@ def write_key(file: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def write_self_signed(folder: Path, name: str) -> tuple[Path, Path]:
-    """Certificate and key for a server on 127.0.0.1, valid for a day: `<name>.crt` and `<name>.key`."""
+def write_self_signed(folder: Path, name: str, *others: str) -> tuple[Path, Path]:
+    """Certificate and key for a server on 127.0.0.1, valid for a day: `<name>.crt` and `<name>.key`.
+
+    `others` are more names and addresses of it.
+    """
     certificate, key_file = folder / f"{name}.crt", folder / f"{name}.key"
     key = write_key(key_file)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([_name(one) for one in ("127.0.0.1", *others)])
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -42,3 +45,10 @@ def write_self_signed(folder: Path, name: str) -> tuple[Path, Path]:
     )
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return certificate, key_file
+
+
+def _name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)

@@ -2,18 +2,19 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo.processes import DemoError
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import NodeCluster
 from tests.e2e.settings import FOLDER, VERSIONS
 
 TOOLS = ("docker", "kind", "helm")
 
 
-def unavailable() -> str | None:
+def unavailable(tools: Sequence[str] = TOOLS) -> str | None:
     """Why there can be no such cluster here; None where there can."""
-    missing = [name for name in TOOLS if not shutil.which(name)]
+    missing = [name for name in tools if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} not found: install it, or use a machine that has it"
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
@@ -29,7 +30,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-class Kind(Cluster):
+class Kind(NodeCluster):
     """A cluster of this name; its kubeconfig stands in `folder` and nowhere else."""
 
     def __init__(self, name: str, folder: Path) -> None:

@@ -15,7 +15,8 @@ def test_an_image_runs_unprivileged_with_nothing_of_the_build_but_the_environmen
     stage = STAGES[target]
     assert "USER 65532:65532" in stage
     assert re.findall(r"^COPY (.*)$", stage, re.MULTILINE) == [
-        f"--from=build-{target} /opt/token-meter /opt/token-meter"
+        f"--from=build-{target} /opt/token-meter /opt/token-meter",
+        f"--from=app-{target} /opt/token-meter/app /opt/token-meter/app",
     ]
     assert "RUN" not in stage
 
@@ -34,7 +35,7 @@ def test_images_have_the_versions_that_the_tests_run_with(name: str) -> None:
 
 
 def test_the_sidecar_carries_nothing_of_the_controller() -> None:
-    assert set(re.findall(r"^COPY (\w+) /opt", STAGES["build-sidecar"], re.MULTILINE)) == {"sidecar"}
+    assert set(re.findall(r"^COPY (\w+) /opt", STAGES["app-sidecar"], re.MULTILINE)) == {"sidecar"}
     locked = (ROOT / "requirements" / "sidecar.txt").read_text()
     assert not re.search(r"^(kubernetes|aiohttp|cryptography)==", locked, re.MULTILINE)
 
