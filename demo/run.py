@@ -17,6 +17,8 @@ from demo.values import UnsupportedError
 
 SETTLE = 30.0
 """Seconds that a charge or an event may take to arrive: both are sent when the answer has ended."""
+BEFORE_THE_HOUR = 20.0
+"""Seconds within which an abort, its charge and the next request have to be in one window of the limit."""
 
 Done = Callable[[Outcome], None]
 
@@ -161,6 +163,11 @@ def settled(read: Callable[[], Counts], seconds: float = SETTLE) -> Counts:
 
 def _cut(report: Report, prepared: Scene, ports: Ports) -> Abort:
     """Cut a stream off, and see it charged."""
+    if (soon := 3600 - time.time() % 3600) < BEFORE_THE_HOUR:
+        report.say(
+            f"(waiting {soon:.0f} s for the next hour: a limit's window is about to end, and so would the charge.)"
+        )
+        time.sleep(soon)
     erin = Client(ports.gateway, "erin")
     before = counters.model_tokens(counters.scrape(ports.model))
     with report.streaming() as piece:
