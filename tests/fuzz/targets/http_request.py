@@ -63,11 +63,11 @@ def check(data: bytes) -> None:
     cut = _serve(pieces(data))
     assert whole.requests == cut.requests, f"{whole.requests} is not {cut.requests}"
     assert whole.answers == cut.answers, f"{whole.answers!r} is not {cut.answers!r}"
-    strict = _strict(data)
+    others = strict(data)
     for number, request in enumerate(whole.requests):
-        assert number < len(strict), f"h11 takes no {request}"
-        method, target, body = strict[number]
-        assert (method, body) == (request[0], request[2]), f"h11 sees {strict[number]}, not {request}"
+        assert number < len(others), f"h11 takes no {request}"
+        method, target, body = others[number]
+        assert (method, body) == (request[0], request[2]), f"h11 sees {others[number]}, not {request}"
         assert target.endswith(request[1]) or request[1] == b"/", target
 
 
@@ -106,7 +106,7 @@ def _passes(message: bytes) -> None:
         assert not {0, 10, 13} & set(line), line
 
 
-def _strict(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
+def strict(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
     """The whole requests that h11 sees, until it closes or refuses. A connection each: it keeps none of HTTP/1.0, and
     allows no empty line before a request and no second space in its first line (RFC 9112, sections 2.2 and 3)."""
     found: list[tuple[bytes, bytes, bytes]] = []

@@ -122,7 +122,10 @@ def _strict(method: str, data: bytes) -> Answer | None:
             elif event is h11.NEED_DATA and not ended:
                 ended = True
                 connection.receive_data(b"")
-            elif not isinstance(event, h11.InformationalResponse):
+            elif isinstance(event, h11.InformationalResponse):
+                # Empty lines behind it are skipped, as RFC 9112 allows it before a request.
+                return _strict(method, connection.trailing_data[0])
+            else:
                 return None
     except h11.RemoteProtocolError:
         return None
