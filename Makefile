@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check bench parts fuzz requirements golden clean
+.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check proof bench parts fuzz requirements golden clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: $(VENV)/.ready ## ruff, mypy strict, import rules, the Dockerfile
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile
+
+proof: $(VENV)/.ready ## 2,000 requests with kills, aborts and cut wires; the ledger beside the truth (ARGS="--seeds 1 2 3")
+	@$(BIN)/python -m tests.proof $(ARGS)
 
 bench: $(VENV)/.ready ## CPU, latency and memory beside Envoy, as ratios of one run
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from sidecar.abandoned import count_abandoned
 from sidecar.access import Channel
 from sidecar.answer import reader_for
 from sidecar.asking import Answer
@@ -10,7 +11,7 @@ from sidecar.client import ClientConnection
 from sidecar.dialect import adds_running_usage, shape_of
 from sidecar.endpoints import STREAMS_CHUNKS
 from sidecar.errors import Refusal
-from sidecar.fallback import rough
+from sidecar.fallback import at_least
 from sidecar.forward import forward
 from sidecar.lost import UpstreamLost, UpstreamTimeout, lost_outcome, no_answer
 from sidecar.record import CountedBy, GatewaySaw, Outcome, Record
@@ -114,6 +115,8 @@ class ChunkDelivery:
             self._record.outcome = Outcome.COMPLETED
         await self._counted(chunks)
         self._settle(chunks, whole=chunks.done)
+        if self._record.counted_by is CountedBy.NONE and not chunks.error:
+            await count_abandoned(self._proxy, self._record, self._body)
         self._proxy.conclude(self._record)
 
     # -- the count
@@ -129,7 +132,7 @@ class ChunkDelivery:
         said = chunks.said
         if said is None or not said.answered:
             return NOTHING, CountedBy.NONE
-        return rough(self._body, said), CountedBy.ESTIMATE
+        return at_least(self._body, said), CountedBy.ESTIMATE
 
     def _note_shown(self, chunks: ChunkStream) -> None:
         if chunks.showed_running and self._through_gateway:

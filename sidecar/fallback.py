@@ -90,8 +90,13 @@ class Fallback:
         return counted.tokens * said.size // (said.size - said.omitted), CountedBy.ESTIMATE
 
 
+def at_least(body: RequestBody, said: OutputText) -> Usage:
+    """A count that costs nothing, of a stream under way: no more output than is certain."""
+    return Usage(_tokens(body.length), said.pieces)
+
+
 def rough(body: RequestBody, said: OutputText) -> Usage:
-    """A count that costs nothing, while the request is under way."""
+    """A count that costs nothing, where there is no time for a better one."""
     return Usage(_tokens(body.length), _tokens(said.size))
 
 

@@ -16,13 +16,15 @@ _SPOKEN = ("reasoning_content", "reasoning", "content", "refusal")
 class OutputText:
     """The texts of one answer, fed its JSON values: chunks of a stream, or the answer itself."""
 
-    __slots__ = ("_kept", "_parts", "answered", "last", "omitted")
+    __slots__ = ("_kept", "_parts", "answered", "last", "omitted", "pieces")
 
     def __init__(self) -> None:
         # As bytes: a stream's text comes in pieces of a few letters, each of which would be an object.
         self._parts: dict[Key, bytearray] = {}
         self._kept = 0
         self.omitted = 0
+        # Texts that came one by one: each is a token at least.
+        self.pieces = 0
         # Whether the model has begun to answer, be it with nothing yet.
         self.answered = False
         self.last: Mapping[str, Any] = {}
@@ -36,6 +38,7 @@ class OutputText:
             self.last = value
         for key, text in _said(value):
             said = text.encode("utf-8", "replace")
+            self.pieces += bool(said)
             if self._kept + len(said) > MAX_TEXT:
                 self.omitted += len(said)
             elif said:

@@ -13,7 +13,7 @@ from sidecar.asking import Answer
 from sidecar.choices import other_choices
 from sidecar.client import ClientConnection
 from sidecar.endpoints import NO_OUTPUT
-from sidecar.fallback import rough, weaker
+from sidecar.fallback import at_least, weaker
 from sidecar.forward import Transform, forward, passing, read_whole
 from sidecar.lost import UpstreamLost, UpstreamTimeout, lost_outcome, no_answer
 from sidecar.output_text import OutputText
@@ -56,6 +56,8 @@ class WholeDelivery:
             answer.upstream.abort()
             self._record.outcome = Outcome.CLIENT_DISCONNECT
             await self._count(whole=False)
+            if self._record.counted_by is CountedBy.NONE and answer.head.status < 300:
+                await count_abandoned(self._proxy, self._record, self._body)
             self._proxy.conclude(self._record)
             raise
 
@@ -147,7 +149,7 @@ class WholeDelivery:
         if said is None or not said.answered:
             usage = reader.so_far
             return (NOTHING, CountedBy.NONE) if usage is None else (usage, CountedBy.RUNNING)
-        return self._with_prompt(reader.so_far, rough(self._body, said)), CountedBy.ESTIMATE
+        return self._with_prompt(reader.so_far, at_least(self._body, said)), CountedBy.ESTIMATE
 
     async def _count(self, *, whole: bool) -> bool:
         """Put the count into the record; True where the sidecar has counted in the server's place."""

@@ -47,13 +47,29 @@ def read_prompt(endpoint: Endpoint, body: bytes) -> Prompt:
         return Prompt()
     messages = request.get("messages")
     if endpoint in _CHAT and isinstance(messages, list) and all(isinstance(m, dict) for m in messages):
-        prompt = Prompt(chat=request)
+        prompt = Prompt(chat=_as_chat(request) if endpoint is Endpoint.MESSAGES else request)
         prompt.texts = list(_strings([messages, request.get("tools"), request.get("system")]))
         return prompt
     prompt = Prompt()
     for name in _TEXTS:
         _add(prompt, request.get(name), _DEPTH)
     return prompt
+
+
+def _as_chat(request: dict[str, Any]) -> dict[str, Any]:
+    """Anthropic's request as the chat that its server makes of it (vLLM 0.33, anthropic/serving.py)."""
+    chat = dict(request)
+    if system := request.get("system"):
+        chat["messages"] = [{"role": "system", "content": system}, *request["messages"]]
+    tools = request.get("tools")
+    if isinstance(tools, list):
+        chat["tools"] = [_as_function(tool) for tool in tools if isinstance(tool, dict)]
+    return chat
+
+
+def _as_function(tool: dict[str, Any]) -> dict[str, Any]:
+    function = {name: tool[name] for name in ("name", "description") if name in tool}
+    return {"type": "function", "function": function | {"parameters": tool.get("input_schema") or {}}}
 
 
 def _add(prompt: Prompt, value: Any, depth: int) -> None:

@@ -36,17 +36,18 @@ class Sidecar:
     """A running sidecar. `settings` are TOKEN_METER_ variables without their prefix, in lower case."""
 
     def __init__(self, upstream_port: int, output: Path, *, wait: bool = True, **settings: object) -> None:
-        self.port, self.admin_port = free_ports(2)
+        port, admin_port = free_ports(2)
         given = {
             "host": "127.0.0.1",
-            "port": self.port,
-            "admin_port": self.admin_port,
+            "port": port,
+            "admin_port": admin_port,
             "upstream": f"http://127.0.0.1:{upstream_port}",
             "readiness_path": PROBE.decode(),
             "namespace": "models",
             "inference_service": "llama",
             **settings,
         }
+        self.port, self.admin_port = (int(str(given[name])) for name in ("port", "admin_port"))
         environ = {f"TOKEN_METER_{name.upper()}": str(value) for name, value in given.items()}
         self._output = output
         with output.open("wb") as stdout:

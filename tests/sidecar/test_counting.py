@@ -167,6 +167,30 @@ def test_an_aborted_stream_is_counted_to_what_was_delivered(
     assert told(counting.record(request_id)) == expected
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+def test_a_stream_that_is_aborted_before_its_first_word_costs_its_prompt(
+    counting: Sidecar, upstream: Upstream, request_id: str, path: str
+) -> None:
+    closed = Gate()
+
+    def script(peer: Peer, _: Received) -> None:
+        peer.send(STREAM_HEAD)
+        if peer.wait_closed():
+            closed.set()
+
+    upstream.answer(script)
+    with counting.client() as client:
+        client.post(path, {**ASKED, "stream": True}, f"x-request-id: {request_id}", GATEWAY)
+        client.head()
+    closed.pass_through()
+    line = counting.record(request_id)
+    assert (line["input_tokens"] >= 3, line["output_tokens"], line["outcome"]) == (
+        True,
+        0,
+        "client_disconnect",
+    )
+
+
 @pytest.mark.parametrize("how", ["broken off", "error event"])
 def test_a_stream_that_fails_is_counted_to_what_was_delivered(
     counting: Sidecar, upstream: Upstream, request_id: str, how: str
