@@ -99,7 +99,7 @@ def test_sidecars_are_sent_to_the_ledgers_service() -> None:
     service = one("Service", "token-meter-ledger")
     (port,) = [port["port"] for port in service["spec"]["ports"]]
     assert SETTINGS.ledger == f"http://token-meter-ledger.{service['metadata']['namespace']}.svc:{port}"
-    policy = one("NetworkPolicy", "token-meter-ledger", "network-policy")["spec"]
+    policy = one("NetworkPolicy", "token-meter-ledger")["spec"]
     labels = one("Deployment", "token-meter-ledger")["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     (inward,) = policy["ingress"]

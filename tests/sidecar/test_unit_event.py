@@ -20,6 +20,24 @@ from sidecar.usage import Usage
 
 SCHEMA = Draft202012Validator(json.loads(Path("docs/usage-event.schema.json").read_text()))
 SOURCE = Source.of("team-a", "llama", "llama-predictor-6bd-x2x")
+# What OpenMeter's ingest asks of a CloudEvent (its API's Event), beside what the ledger asks.
+OPENMETER = Draft202012Validator(
+    {
+        "type": "object",
+        "required": ["id", "source", "specversion", "type", "subject"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1},
+            "source": {"type": "string", "minLength": 1, "format": "uri-reference"},
+            "specversion": {"const": "1.0"},
+            "type": {"type": "string", "minLength": 1},
+            "subject": {"type": "string", "minLength": 1},
+            "datacontenttype": {"const": "application/json"},
+            "time": {"type": "string", "format": "date-time"},
+            "data": {"type": "object"},
+        },
+    },
+    format_checker=Draft202012Validator.FORMAT_CHECKER,
+)
 _TEXT = st.text(st.characters(), max_size=40) | st.sampled_from(
     ["x" * 1025, "é" * 5000, "\0", "\ud800", "a/b", ""]
 )
@@ -51,10 +69,12 @@ def record(**changes: Any) -> Record:
 
 
 def accepted(event: dict[str, Any]) -> dict[str, Any]:
-    """The event as it comes out of the wire, taken by both readers."""
+    """The event as it comes out of the wire, taken by all readers; OpenMeter knows none without a subject."""
     value: dict[str, Any] = orjson.loads(orjson.dumps(event))
     SCHEMA.validate(value)
     read_event(value)
+    if "subject" in value:
+        OPENMETER.validate(value)
     return value
 
 
