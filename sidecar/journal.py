@@ -72,8 +72,6 @@ class Journal:
         """Take over what an earlier life has left; the events it left open, by id. They are the caller's to close."""
         left: dict[bytes, bytes] = {}
         if self._folder is not None:
-            with contextlib.suppress(OSError):  # told when the first file cannot be made
-                self._folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
                 with contextlib.suppress(ValueError):
                     self._number = max(self._number, int(path.name.removesuffix(_SUFFIX)))
@@ -168,6 +166,7 @@ class Journal:
             self._number += 1
             path = self._folder / f"{self._number:016d}{_SUFFIX}"
             try:
+                self._folder.mkdir(parents=True, exist_ok=True)
                 self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             except OSError as error:
                 self._fail("open", error)

@@ -272,11 +272,11 @@ class UpstreamConnection(asyncio.Protocol):
             if lower == b"content-length":
                 length = int(value)
             elif lower == b"transfer-encoding":
-                chunked = True
-                if value.lower() != b"chunked":
+                if chunked or value.lower() != b"chunked":
                     # Its other codings would end here, with the header that names them.
                     self.fail(UpstreamLost(f"the model server's transfer coding is not chunked: {value!r}"))
                     return
+                chunked = True
         self._keep_alive = bool(self._parser.should_keep_alive())
         bodiless = self._head_only or status in (101, 204, 304)
         self._until_close = not (bodiless or chunked or length is not None)

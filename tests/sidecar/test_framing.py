@@ -843,6 +843,7 @@ def test_408_for_a_body_that_does_not_come(limited: Sidecar, upstream: Upstream)
         b"HTTP/1.1 031 OK\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 200 O\0K\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"no HTTP at all\r\n\r\n",
     ],
     ids=[
@@ -854,6 +855,7 @@ def test_408_for_a_body_that_does_not_come(limited: Sidecar, upstream: Upstream)
         "a status below 100",
         "NUL in the reason",
         "a coding besides chunked",
+        "chunked twice",
         "no HTTP",
     ],
 )
