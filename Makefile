@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check proof bench parts fuzz requirements golden clean
+.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check proof bench soak parts fuzz requirements golden clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: $(VENV)/.ready ## CPU, latency and memory beside Envoy, as ratios of one 
 
 fuzz: $(VENV)/.ready ## fuzz every parser (ARGS="--seconds 600", ARGS="sse http_request")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.ready ## 4,000 open streams for ten minutes with aborts and slow readers; what is left of them
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 parts: $(VENV)/.ready ## fetch and build the real programs into the cache
 	@$(BIN)/python -m parts

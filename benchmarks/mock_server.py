@@ -1,7 +1,8 @@
 """A model server that costs nothing: fixed answers, streams paced by a clock; and a ledger that takes everything.
 `python -m benchmarks.mock_server PORT`.
 
-A stream's request says how it is to be answered: `{"stream": true, "chunks": 200, "interval": 0.02}`.
+A stream's request says how it is to be answered: `{"stream": true, "chunks": 200, "interval": 0.02}`; with `"stop": 7`
+it goes no further than so many chunks, and waits for its client to go. `GET /totals` says what was made in all.
 """
 
 import asyncio
@@ -48,8 +49,12 @@ _ONE = _content(" word", None)
 _END = _content("", "stop")
 
 
+_TOTALS = {"streams": 0, "input": 0, "output": 0, "open": 0}
+
+
 class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
+        self._streaming = False
         self._parser = httptools.HttpRequestParser(self)
         self._body: list[bytes] = []
         self._target = b""
@@ -57,6 +62,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _TOTALS["open"] -= self._streaming
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -77,9 +85,10 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
             return
         if b'"stream":' not in raw:
+            body = orjson.dumps(_TOTALS) if self._target == b"/totals" else _ANSWER
             self._transport.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-                % (len(_ANSWER), _ANSWER)
+                % (len(body), body)
             )
             return
         asked = orjson.loads(raw)
@@ -90,18 +99,26 @@ class _Connection(asyncio.Protocol):
         usage = bool(options.get("include_usage"))
         self._each = usage and bool(options.get("continuous_usage_stats"))
         chunks, interval = asked.get("chunks", 20), asked.get("interval", 0.02)
+        self._stop = chunks - min(asked.get("stop") or chunks, chunks)
+        self._streaming = True
+        _TOTALS["open"] += 1
+        _TOTALS["streams"] += 1
+        _TOTALS["input"] += 20
         self._next(chunks, chunks, interval, self._loop.time(), usage)
 
     def _next(self, left: int, total: int, interval: float, due: float, usage: bool) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or (left and left == self._stop):
             return
         if left == 0:
+            self._streaming = False
+            _TOTALS["open"] -= 1
             out = _END
             if usage:
                 counts = {"prompt_tokens": 20, "completion_tokens": total, "total_tokens": 20 + total}
                 out += _frame(orjson.dumps({**_CHUNK, "choices": [], "usage": counts}))
             self._transport.write(out + _frame(b"[DONE]") + b"0\r\n\r\n")
             return
+        _TOTALS["output"] += 1
         self._transport.write(_running(total - left + 1) if self._each else _ONE)
         due += interval
         self._loop.call_at(due, self._next, left - 1, total, interval, due, usage)

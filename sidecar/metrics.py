@@ -60,6 +60,7 @@ class Metrics(Collector):
     def __init__(self, models: Iterable[str] = (), *, users: int = 0) -> None:
         self.in_flight = 0
         self.open_connections = 0
+        self.tasks = 0
         self.ready = False
         self.lost_log_lines = 0
         self.others: list[Callable[[], Iterable[Metric]]] = []
@@ -153,6 +154,9 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily(
             "token_meter_client_connections", "Open client connections.", self.open_connections
+        )
+        yield GaugeMetricFamily(
+            "token_meter_tasks", "Tasks of the event loop: one for each request, and a few.", self.tasks
         )
         yield GaugeMetricFamily(
             "token_meter_model_ready", "1 while the model server answers.", int(self.ready)

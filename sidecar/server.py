@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 
 import uvloop
 
@@ -81,13 +82,8 @@ class Server:
                 else (False, f"the model does not answer at {settings.upstream}")
             )
 
-        def refresh() -> None:
-            metrics.ready = readiness.ready
-            metrics.open_connections = len(self._connections)
-            metrics.lost_log_lines = log.lost
-
         admin = await asyncio.start_server(
-            Admin(metrics, state, refresh).handle,
+            Admin(metrics, state, partial(self._refresh, metrics, readiness, log)).handle,
             settings.host,
             settings.admin_port,
             limit=settings.max_header_bytes,
@@ -136,6 +132,12 @@ class Server:
                 spool.journal.close()
             log.line("stopped", {})
             log.close()
+
+    def _refresh(self, metrics: Metrics, readiness: Readiness, log: Log) -> None:
+        metrics.ready = readiness.ready
+        metrics.open_connections = len(self._connections)
+        metrics.tasks = len(asyncio.all_tasks())
+        metrics.lost_log_lines = log.lost
 
     async def _drain(self, data: asyncio.Server, log: Log) -> None:
         """No new connections; what has begun may end within the grace time."""
