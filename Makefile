@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check proof bench soak parts fuzz requirements golden clean
+.PHONY: help demo cluster cluster-down images e2e-cluster e2e-kind test check proof bench soak parts fuzz audit requirements golden clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ fuzz: $(VENV)/.ready ## fuzz every parser (ARGS="--seconds 600", ARGS="sse http_
 soak: $(VENV)/.ready ## 4,000 open streams for ten minutes with aborts and slow readers; what is left of them
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
+audit: $(VENV)/.ready ## look up what the images carry among the known vulnerabilities (a mirror of PyPI may not know them)
+	@for image in sidecar controller ledger cli; do echo "$$image:" && \
+	  $(UV) run -q --isolated --no-project --with-requirements requirements/audit.txt \
+	    pip-audit --require-hashes --disable-pip --progress-spinner off -r requirements/$$image.txt || exit 1; done
+
 parts: $(VENV)/.ready ## fetch and build the real programs into the cache
 	@$(BIN)/python -m parts
 
@@ -64,7 +69,7 @@ requirements: $(VENV)/.ready ## compile the hash-pinned requirements files again
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --constraint requirements/dev.txt \
 	    --no-annotate --custom-compile-command 'make requirements' $$(find requirements -name $$extra.override -printf '--override %p') \
 	    --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
-	@for part in uv envoy go litellm; do \
+	@for part in uv envoy go litellm audit; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command 'make requirements' requirements/$$part.in -o requirements/$$part.txt; done
 	@for part in tiktoken vocabularies; do \
