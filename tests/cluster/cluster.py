@@ -84,6 +84,15 @@ class NodeCluster(Cluster):
     def load(self, image: str) -> None:
         """Bring an image of this machine onto the node; pods name it with imagePullPolicy Never or IfNotPresent."""
 
+    @abstractmethod
+    def enter(self, *command: str) -> str:
+        """What a command prints that is run on the node; raises DemoError where it fails."""
+
+    def kill(self, container: str) -> None:
+        """SIGKILL to a container, as its status names it (`containerd://...`): what no process inside can do to it."""
+        name = container.removeprefix("containerd://")
+        self.enter("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", name)
+
 
 def as_list(objects: Iterable[Object]) -> str:
     """Objects as one `v1 List`, for kubectl's stdin."""

@@ -48,6 +48,9 @@ class Kind(NodeCluster):
         """Bring an image of the Docker engine onto the node."""
         run("kind", "load", "docker-image", image, f"--name={self.name}")
 
+    def enter(self, *command: str) -> str:
+        return run("docker", "exec", f"{self.name}-control-plane", *command)
+
     @property
     def _kubeconfig(self) -> str:
         return f"--kubeconfig={self.kubeconfig}"

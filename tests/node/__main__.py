@@ -10,7 +10,7 @@ from parts import PartError
 from tests import crds
 from tests.cluster.cluster import KubectlError
 from tests.images import builder
-from tests.node import choice
+from tests.node import choice, product
 
 FOLDER = builder.REPOSITORY / "build" / "cluster"
 USE = """\
@@ -44,10 +44,7 @@ def _up() -> int:
     for image in images:
         cluster.load(image)
     if crds.FOLDER.is_dir():
-        found = crds.load(
-            "kserve", "gateway-api", "envoy-gateway", f"ai-gateway/{crds.ai_gateway_releases()[-1]}"
-        )
-        cluster.apply(found, "--server-side")
+        product.apply_crds(cluster)
     said = ", KServe's and the gateways' CRDs in it" if crds.FOLDER.is_dir() else ""
     print(USE.format(kubeconfig=cluster.kubeconfig, kubectl=parts.path("kubectl"), crds=said))
     return 0

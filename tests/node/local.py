@@ -37,8 +37,8 @@ class LocalCluster(NodeCluster):
             raise
 
     def down(self) -> None:
+        keeper.stop(self.folder)  # it takes its time, and may
         self._processes.stop()
-        keeper.stop(self.folder)
 
     def load(self, image: str) -> None:
         archive = self.folder / "image.tar"
@@ -47,7 +47,6 @@ class LocalCluster(NodeCluster):
         archive.unlink()
 
     def enter(self, *command: str) -> str:
-        """What a command prints that is run in the node's namespaces; raises DemoError where it fails."""
         parent = keeper.state(self.folder)["unshare"]
         (first,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         head = ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "--ipc", "--uts", "--"]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import parts
 from demo.processes import Child
-from tests.cluster.control_plane import CONTROLLERS, START_SECONDS, ControlPlane
+from tests.cluster.control_plane import START_SECONDS, ControlPlane
 from tests.cluster.pki import write_self_signed
 from tests.node import machine, settings
 
@@ -30,17 +30,7 @@ READY = "ready"
 class Node(ControlPlane):
     """Pods run, Services work, names are found; `cgroup` is above every container's."""
 
-    controllers = (
-        *CONTROLLERS,
-        "deployment-controller",
-        "replicaset-controller",
-        "disruption-controller",
-        "endpointslice-controller",
-        "node-lifecycle-controller",
-        "persistentvolume-binder-controller",
-        "persistentvolume-protection-controller",
-        "pod-garbage-collector-controller",
-    )
+    controllers = ("*",)
     reach = (
         "--bind-address=0.0.0.0",
         f"--advertise-address={settings.ADDRESS}",
