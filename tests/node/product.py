@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from demo.processes import free_ports, listening, python
 from tests import crds
 from tests.cluster import official
-from tests.cluster.cluster import NodeCluster
+from tests.cluster.cluster import KubectlError, NodeCluster
 from tests.cluster.installation import LABEL, MANIFESTS, eventually
 from tests.e2e.settings import FOLDER
 from tests.images import builder
@@ -39,7 +40,20 @@ def apply_crds(cluster: NodeCluster) -> None:
     folders = (*official.FOLDERS, f"ai-gateway/{official.newest_ai_gateway()}")
     found = [crd for crd in crds.load(*folders) if crd["spec"]["names"]["kind"] not in official.NOT_OURS]
     cluster.apply(found, "--server-side")
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=3m")
+    for crd in found:
+        spec = crd["spec"]
+        for version in spec["versions"]:
+            if version["served"]:
+                path = f"/apis/{spec['group']}/{version['name']}/{spec['names']['plural']}?limit=1"
+                eventually(partial(_is_served, cluster, path))
+
+
+def _is_served(cluster: NodeCluster, path: str) -> bool:
+    try:
+        cluster.kubectl("get", f"--raw={path}")
+    except KubectlError:  # not yet
+        return False
+    return True
 
 
 def install(cluster: NodeCluster) -> None:
