@@ -27,7 +27,7 @@ BUILD_TOOLS = {
     "go",
 }
 LABEL = "org.opencontainers.image"
-SIDECAR_MEGABYTES = 60
+SIDECAR_MEGABYTES = 80
 """Of what stands on the base: it is pulled by every node that serves a model."""
 
 Images = dict[str, Image]
