@@ -33,6 +33,11 @@ def _mounts(folder: Path) -> None:
     """Paths that programs have fixed: theirs alone, and gone with them."""
     _run("mount", "-t", "tmpfs", "tmpfs", "/run")
     _run("mount", "-t", "tmpfs", "tmpfs", "/var/log")
+    # Kubelet's sockets lie in its folder, and a socket's path has room for 108 bytes.
+    kubelet = folder / "kubelet"
+    kubelet.mkdir(exist_ok=True)
+    Path(settings.KUBELET).mkdir()
+    _run("mount", "--bind", str(kubelet), settings.KUBELET)
     Path("/run/upper").mkdir()
     Path("/run/work").mkdir()
     layers = "lowerdir=/var/lib,upperdir=/run/upper,workdir=/run/work"

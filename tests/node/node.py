@@ -57,8 +57,8 @@ class Node(ControlPlane):
             parts.path("kubelet"),
             *self._as_admin,
             f"--config={self.folder / 'kubelet.json'}",
-            f"--root-dir={self.folder / 'kubelet'}",
-            f"--cert-dir={self.folder / 'kubelet' / 'pki'}",
+            f"--root-dir={settings.KUBELET}",
+            f"--cert-dir={settings.KUBELET}/pki",
             f"--hostname-override={settings.NAME}",
             f"--node-ip={settings.ADDRESS}",
         )

@@ -11,6 +11,8 @@ PODS = "10.244.0.0/16"
 DOMAIN = "cluster.local"
 PAUSE = "token-meter.dev/pause:1"
 CONTAINERD = "/run/containerd/containerd.sock"
+KUBELET = "/run/kubelet"
+"""Its folder, as it is seen in the node."""
 """In the node's own /run."""
 
 

@@ -904,10 +904,8 @@ def test_garbage_in_one_piece_with_an_answer_s_end_does_not_hold_it_up(
     assert client.rest() == b"data: 1\n\ndata: 2\n\n"
     client.post(CHAT, BODY)
     assert client.response().json == {"n": 2}
-    assert [request.connection for request in upstream.received] == [
-        upstream.received[0].connection,
-        upstream.received[0].connection + 1,
-    ]
+    first, second = (request.connection for request in upstream.received)
+    assert first != second
 
 
 def test_two_requests_with_a_sidecar_of_small_header_limit(

@@ -60,7 +60,7 @@ def test_a_template_that_does_not_end_is_ended_and_others_are_counted_again(tmp_
     before = children()
     with pytest.raises(HelperError, match="too long"):
         helper.ask(CHAT)
-    assert children() == before
+    assert children() <= before
     assert helper.ask(JOB) == 3
     helper.end()
 
@@ -94,11 +94,11 @@ def test_the_end_does_not_wait_for_a_job_and_leaves_no_process(tmp_path: Path) -
 
     thread = threading.Thread(target=ask)
     thread.start()
-    eventually(lambda: children() != before, "the helper is started")
+    eventually(lambda: children() - before, "the helper is started")
     helper.kill()
     assert failed.wait(60)
     thread.join()
-    assert children() == before
+    assert children() <= before
     with pytest.raises(HelperError):
         helper.ask(JOB)
 

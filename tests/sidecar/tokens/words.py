@@ -18,9 +18,15 @@ def put(folder: Path, template: str | None = None) -> Path:
 
 
 def children() -> set[int]:
-    """The processes that this one has started and that are still there."""
+    """The tokenizer processes that this one has started and that are still there."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # the thread has ended meanwhile
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
+            found |= {int(pid) for pid in (task / "children").read_text().split() if _is_tokenizer(pid)}
     return found
+
+
+def _is_tokenizer(pid: str) -> bool:
+    with contextlib.suppress(OSError):
+        return b"sidecar.tokens" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return False
