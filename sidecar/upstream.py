@@ -259,6 +259,10 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if 100 <= status < 200 and status != 101:
             # An interim answer. 100 is the sidecar's own business: it has sent no Expect.
+            if any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers):
+                # llhttp would read a body, which would pass for the answer's (RFC 9110, sections 8.6 and 15.2).
+                self.fail(UpstreamLost("the model server's interim answer has a body"))
+                return
             if self.on_interim is not None and status != 100:
                 self.on_interim(status, reason, headers)
             return
