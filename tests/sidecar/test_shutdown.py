@@ -1,6 +1,7 @@
 """SIGTERM: not ready, no new connections, what has begun may finish, then out."""
 
 import signal
+from contextlib import ExitStack
 
 import pytest
 
@@ -59,6 +60,26 @@ def test_an_open_stream_finishes_and_nothing_new_begins(
     assert sidecar.wait() == 0
     line = sidecar.record(request_id)
     assert (line["outcome"], line["total_tokens"]) == ("completed", 11)
+
+
+def test_200_open_streams_all_finish_and_are_counted(start_sidecar: StartSidecar, upstream: Upstream) -> None:
+    sidecar = start_sidecar(base_path="/v1")
+    script = HeldStream()
+    upstream.answer(script)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(sidecar.client()) for _ in range(200)]
+        for client in clients:
+            client.post(CHAT, STREAM)
+        for client in clients:
+            client.head()
+            client.body_until(b"\n\n")
+        sidecar.terminate()
+        eventually(lambda: not sidecar.listens(), "it takes no connections")
+        script.gate.set()
+        assert {events(client.rest())[-1] for client in clients} == {"[DONE]"}
+    assert sidecar.wait() == 0
+    ends = [(line["outcome"], line["total_tokens"]) for line in sidecar.lines() if "outcome" in line]
+    assert ends == [("completed", 11)] * 200
 
 
 def test_a_request_that_waits_for_its_answer_gets_it(start_sidecar: StartSidecar, upstream: Upstream) -> None:
