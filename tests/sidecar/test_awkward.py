@@ -94,6 +94,7 @@ def test_connections_that_end_at_every_moment_leave_nothing_and_are_counted_once
     eventually(lambda: sidecar.total("token_meter_requests_in_flight") == 0, "nothing is in flight")
     eventually(lambda: sidecar.total("token_meter_client_connections") == 0, "nobody is connected")
     eventually(lambda: sidecar.total("token_meter_tasks") <= before[1], "no task is left")
+    upstream.settle()
     # Idle connections to the model are kept, as many as there were streams at once.
     assert _descriptors(sidecar) <= before[0] + AT_ONCE
     assert sidecar.resident_bytes() - before[2] < 16 * MIB

@@ -190,6 +190,7 @@ def test_nothing_is_left_in_flight_by_clients_that_went(sidecar: Sidecar, upstre
         client.reset()
     eventually(lambda: sidecar.total("token_meter_requests_in_flight") == 0, "nothing is in flight")
     eventually(lambda: sidecar.total("token_meter_client_connections") == 0, "nobody is connected")
+    upstream.settle()
 
 
 # -- clients that are slow

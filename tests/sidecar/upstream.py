@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -181,6 +182,7 @@ class Upstream:
     received: list[Received] = field(default_factory=list)
     heads: list[Received] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    cut_uploads: int = 0
     accepted: int = 0
     ready: bool = True
     reads_body: bool = True
@@ -226,11 +228,25 @@ class Upstream:
         """Answer the next requests by these, one each; the last stays for all that follow."""
         self._scripts = [_sending(script) if isinstance(script, bytes) else script for script in scripts]
 
+    def settle(self) -> None:
+        """Wait until every connection that was begun, and all that came on it, has been looked at."""
+        with socket.create_connection(("127.0.0.1", self.port)):
+            number, end = self.accepted, time.monotonic() + BOUND
+            while self.accepted == number or self._pending():
+                if time.monotonic() > end:
+                    raise TimeoutError("a connection was not looked at")
+                time.sleep(0.01)
+
+    def _pending(self) -> bool:
+        with self._lock:
+            return bool(self._open and select.select(list(self._open.values()), [], [], 0)[0])
+
     def reset(self) -> None:
         """Forget what a test did."""
         self.received = []
         self.heads = []
         self.failures = []
+        self.cut_uploads = 0
         self.ready = True
         self.reads_body = True
         self.count_tokens = None
@@ -274,6 +290,12 @@ class Upstream:
                 self._next_script()(peer, request)
         except OSError:
             pass  # the other side is gone, or the script closed the connection
+        except h11.RemoteProtocolError as error:
+            # A client that goes while it uploads. Only unmetered uploads are sent on before they are whole.
+            if "without sending complete message body" in str(error):
+                self.cut_uploads += 1
+            else:
+                self.failures.append(error)
         except BaseException as error:  # noqa: BLE001 told to the test by the fixture
             self.failures.append(error)
         finally:
