@@ -1,4 +1,4 @@
-"""token-meter itself: is the webhook reached and its certificate good, does the controller work?"""
+"""token-meter itself: is the webhook reached and its certificate good, do controller and ledger work?"""
 
 import base64
 import binascii
@@ -8,7 +8,7 @@ from certs import bundle
 from cli.checks.finding import Check, Finding, State, ok
 from cli.checks.snapshot import SYSTEM, Object, Snapshot
 
-WEBHOOK = "token-meter-webhook"
+WEBHOOK, LEDGER = "token-meter-webhook", "token-meter-ledger"
 LEASES = {"webhook": "token-meter-webhook", "controller": "token-meter-gateway"}
 _SOON = timedelta(days=14)
 _INSTALL = "kubectl apply -k manifests/"
@@ -22,6 +22,8 @@ def checks(now: datetime) -> tuple[Check, ...]:
         Check("webhook", (configurations, "endpointslices"), webhook),
         Check("certificate", (configurations,), lambda snapshot: certificate(snapshot, now)),
         Check("controller", ("leases",), lambda snapshot: controller(snapshot, now)),
+        Check("ledger", ("deployments", "endpointslices"), ledger),
+        Check("charging", ("deployments", "rolebindings"), charging),
     )
 
 
@@ -33,12 +35,7 @@ def webhook(snapshot: Snapshot) -> Finding:
             f"there is no MutatingWebhookConfiguration {WEBHOOK}: nothing is injected",
             _INSTALL,
         )
-    ready = sum(
-        (endpoint.get("conditions") or {}).get("ready") is not False
-        for slice_ in snapshot.of("endpointslices")
-        if (slice_["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == WEBHOOK
-        for endpoint in slice_.get("endpoints") or ()
-    )
+    ready = _ready(snapshot, WEBHOOK)
     if not ready:
         return Finding(
             State.FAILURE,
@@ -93,6 +90,59 @@ def controller(snapshot: Snapshot, now: datetime) -> Finding:
         State.FAILURE,
         "no replica of the controller leads: no gateway objects are made",
         f"kubectl -n {SYSTEM} get pods; {_LOGS.format('token-meter-gateway')}",
+    )
+
+
+def ledger(snapshot: Snapshot) -> Finding:
+    """Somebody takes the sidecars' events. What is sent elsewhere (OpenMeter) is no business of this check."""
+    if not _ledger(snapshot):
+        return ok("none is installed: usage goes where TOKEN_METER_WEBHOOK_LEDGER_URL says")
+    if not _ready(snapshot, LEDGER):
+        return Finding(
+            State.WARNING,
+            "the ledger is not ready: usage waits in the sidecars' spools, and their oldest goes when they are full",
+            f"kubectl -n {SYSTEM} get pods,pvc; {_LOGS.format(LEDGER)}",
+        )
+    return ok("it takes usage")
+
+
+def charging(snapshot: Snapshot) -> Finding:
+    """The ledger may read the CA that it needs to charge what the gateway did not."""
+    deployment = _ledger(snapshot)
+    if not deployment:
+        return ok("no ledger of ours is installed, so nothing is charged beside the gateway")
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    given = {variable["name"] for one in containers for variable in one.get("env") or ()}
+    if "TOKEN_METER_LEDGER_RATE_LIMIT_CA_FILE" in given:
+        return ok("the ledger has a CA of the rate limit service of its own")
+    for binding in snapshot.of("rolebindings"):
+        for subject in binding.get("subjects") or ():
+            if (subject.get("namespace"), subject["name"]) == (SYSTEM, LEDGER):
+                return ok(
+                    f"the ledger may read the rate limit service's CA in {binding['metadata']['namespace']}"
+                )
+    return Finding(
+        State.WARNING,
+        "the ledger may not read the rate limit service's CA: what the gateway misses (streams that clients cut)"
+        " is counted, and taken from no limit",
+        "kubectl apply -f manifests/components/charge-gateway/rbac.yaml",
+    )
+
+
+def _ledger(snapshot: Snapshot) -> Object | None:
+    for obj in snapshot.of("deployments"):
+        if (obj["metadata"]["namespace"], obj["metadata"]["name"]) == (SYSTEM, LEDGER):
+            return obj
+    return None
+
+
+def _ready(snapshot: Snapshot, service: str) -> int:
+    """How many endpoints of a Service of ours are ready."""
+    return sum(
+        (endpoint.get("conditions") or {}).get("ready") is not False
+        for slice_ in snapshot.of("endpointslices")
+        if (slice_["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == service
+        for endpoint in slice_.get("endpoints") or ()
     )
 
 

@@ -19,6 +19,7 @@ LISTS = {
     "leases": f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases",
     "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
     "endpointslices": f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM}/endpointslices",
+    "rolebindings": "/apis/rbac.authorization.k8s.io/v1/rolebindings?fieldSelector=metadata.name%3Dtoken-meter-ledger",
     "inferenceservices": f"{_KSERVE}/v1beta1/inferenceservices",
     "inferencegraphs": f"{_KSERVE}/v1alpha1/inferencegraphs",
     "servingruntimes": f"{_KSERVE}/v1alpha1/servingruntimes",

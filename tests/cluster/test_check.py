@@ -15,7 +15,7 @@ from tests import crds
 from tests.cluster import envoy_gateway, neighbours, official
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.controller import REPOSITORY, Run, kubeconfig
-from tests.cluster.installation import LABEL, Installation, eventually
+from tests.cluster.installation import LABEL, MANIFESTS, Installation, eventually
 from tests.cluster.neighbours import CONFIG, IMAGES
 from tests.e2e.settings import documents
 from tests.gateway.controller.scene import Scene
@@ -103,10 +103,21 @@ def test_a_fit_cluster_is_said_to_be_fit(fit: Fit) -> None:
     good |= {"webhook", "certificate", "controller", "namespaces", "inferenceservices", "gateway", "buffer"}
     good |= {"kserve-ingress"}
     assert {name for name, check in ran.checks.items() if check["state"] == "ok"} >= good
-    assert ran.checks["user-header"]["state"] == "warning"
+    assert {ran.checks[name]["state"] for name in ("user-header", "ledger", "charging")} == {"warning"}
     text = fit.run("check")
     assert "The cluster is fit." in text.out
     assert "\x1b" not in text.out
+
+
+def test_that_the_ledger_may_charge_is_seen(fit: Fit) -> None:
+    rights = MANIFESTS / "components" / "charge-gateway" / "rbac.yaml"
+    fit.plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "envoy-gateway-system"}}])
+    fit.plane.kubectl("apply", "-f", str(rights))
+    try:
+        charging = fit.run("check", "-o", "json").checks["charging"]
+        assert (charging["state"], "envoy-gateway-system" in charging["text"]) == ("ok", True)
+    finally:
+        fit.plane.kubectl("delete", "-f", str(rights))
 
 
 def test_each_thing_that_is_broken_is_named(fit: Fit) -> None:
