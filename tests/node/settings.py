@@ -11,9 +11,11 @@ PODS = "10.244.0.0/16"
 DOMAIN = "cluster.local"
 PAUSE = "token-meter.dev/pause:1"
 CONTAINERD = "/run/containerd/containerd.sock"
+"""In the node's own /run."""
 KUBELET = "/run/kubelet"
 """Its folder, as it is seen in the node."""
-"""In the node's own /run."""
+RUNC = "runc"
+"""In the node's folder."""
 
 
 def containerd(folder: Path, plugins: Path) -> str:
@@ -33,6 +35,24 @@ state = "/run/containerd"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{folder}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      BinaryName = "{folder}/{RUNC}"
+"""
+
+
+def runc(cgroup: str) -> str:
+    """What containerd runs as runc. kubelet names no cgroup for pods where it does not manage them by QoS, and
+    containerd puts them below /k8s.io then, beside those of every other node."""
+    return f"""\
+#!/bin/sh
+last=
+for one; do
+    [ "$last" = --bundle ] && sed -i 's|"cgroupsPath":"/k8s.io/|"cgroupsPath":"/{cgroup}/|' "$one/config.json"
+    last=$one
+done
+exec runc "$@"
 """
 
 
