@@ -13,6 +13,7 @@ COMMANDS = {
     "inject": "show an InferenceService as the webhook would store it",
     "render": "print the gateway objects that the controller makes for an InferenceService",
     "check": "say whether the cluster is fit, and what mends it where it is not",
+    "rotate": "give an InferenceService a new key, without a request that fails",
     "adopt": "put the sidecar into an InferenceService that was there before its namespace was labelled",
     "webhook": "run the admission webhook, configured by its TOKEN_METER_WEBHOOK_ environment",
     "gateway": "run the controller of the gateway objects, configured by its TOKEN_METER_GATEWAY_ environment",

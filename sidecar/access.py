@@ -12,6 +12,7 @@ from sidecar.messages import RequestHead
 # Headers that AI Gateway 1.1 sets itself, over whatever its client sent (internal/extproc/processor_impl.go).
 _GATEWAY_HEADERS = (b"x-ai-eg-model", b"x-ai-eg-original-path", b"x-ai-eg-internal-req-id")
 _RELOAD_SECONDS = 1.0
+_OTHERS = ("nextApiKey", "previousApiKey")
 
 
 class Channel(StrEnum):
@@ -31,12 +32,13 @@ class Caller:
 
 
 class KeyFile:
-    """The API keys in a file, one a line, read again when it changes (a Secret's volume swaps it under us)."""
+    """The API keys in a file, one a line, and in those of a rotation beside it; read again when they change (a Secret's
+    volume swaps them under us)."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._paths = (path, *(path.with_name(name) for name in _OTHERS))
         self._keys: tuple[bytes, ...] = ()
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamps: list[tuple[int, int, int] | None] = []
         self._next_look = 0.0
 
     def keys(self, now: float) -> tuple[bytes, ...]:
@@ -53,16 +55,26 @@ class KeyFile:
         return self.keys(now)
 
     def _look(self) -> None:
-        try:
-            found = self._path.stat()
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-            if stamp != self._stamp:
-                lines = self._path.read_bytes().split(b"\n")
-                self._keys = tuple(line.strip() for line in lines if line.strip())
-                self._stamp = stamp
-        except OSError:
-            self._keys = ()
-            self._stamp = None
+        stamps = [_stamp(path) for path in self._paths]
+        if stamps != self._stamps:
+            self._keys = tuple(key for path in self._paths for key in _read(path)) if stamps[0] else ()
+            self._stamps = stamps
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _read(path: Path) -> list[bytes]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:  # gone since
+        return []
+    return [line.strip() for line in lines if line.strip()]
 
 
 class Access:

@@ -1,5 +1,6 @@
 """`token-meter check` and `token-meter adopt` on a real API server, as programs with a kubeconfig."""
 
+import base64
 import json
 import os
 import subprocess
@@ -198,6 +199,32 @@ def early(fit: Fit, name: str, server: str = "huggingface") -> str:
 def sidecar(fit: Fit, name: str) -> bool:
     stored = fit.plane.get("isvc", "qwen", name)
     return "token-meter" in [c["name"] for c in stored["spec"]["predictor"].get("initContainers", ())]
+
+
+def test_a_key_is_rotated_and_a_rotation_that_was_begun_is_ended(fit: Fit) -> None:
+    name, service = "token-meter-m-key", f"{fit.scene.models}/m"
+
+    def keys() -> dict[str, str]:
+        return dict(fit.plane.get("secret", name, fit.scene.models)["data"])
+
+    before = keys()
+    ran = fit.run("rotate", service, "--wait", "0.1")
+    assert (ran.code, len(ran.out.splitlines()), ran.err) == (0, 3, "")
+    after = keys()
+    assert after.keys() == before.keys()
+    assert after["apiKey"] != before["apiKey"]
+    fit.plane.kubectl(
+        "patch",
+        "secret",
+        name,
+        f"--namespace={fit.scene.models}",
+        '--patch={"stringData": {"nextApiKey": "n"}}',
+    )
+    ran = fit.run("rotate", service, "--wait", "0.1")
+    assert (ran.code, len(ran.out.splitlines())) == (0, 2)
+    assert keys() == {**before, "apiKey": base64.b64encode(b"n").decode()}
+    unknown = fit.run("rotate", f"{fit.scene.models}/nobody")
+    assert (unknown.code, "has no key" in unknown.err) == (1, True)
 
 
 def test_who_was_there_before_is_adopted_when_its_owner_says(fit: Fit) -> None:

@@ -143,6 +143,25 @@ def test_a_secret_volume_s_way_of_changing_a_key_is_seen(
     eventually(lambda: _post(sidecar, "authorization: Bearer key-one").status == 401, "the old key is out")
 
 
+def test_the_keys_of_a_rotation_count_beside_the_key(
+    start_sidecar: StartSidecar, upstream: Upstream, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / name for name in ("apiKey", "nextApiKey", "previousApiKey")}
+    files["apiKey"].write_text("now")
+    upstream.answer(json_answer(REPLY))
+    sidecar = start_sidecar(base_path="/v1", api_key_file=files["apiKey"])
+    assert _post(sidecar, "authorization: Bearer next").status == 401
+    files["nextApiKey"].write_text("next")
+    files["previousApiKey"].write_text("before")
+    for key in ("next", "before"):
+        eventually(lambda key=key: _post(sidecar, f"authorization: Bearer {key}").status == 200, key)  # type: ignore[misc]
+    assert _post(sidecar, "authorization: Bearer now").status == 200
+    files["previousApiKey"].unlink()
+    eventually(lambda: _post(sidecar, "authorization: Bearer before").status == 401, "the old key is out")
+    files["apiKey"].unlink()
+    eventually(lambda: _post(sidecar, "authorization: Bearer next").status == 503, "there is no key")
+
+
 @pytest.mark.parametrize("content", [None, "", "\n"])
 def test_503_until_the_key_is_there(
     start_sidecar: StartSidecar, upstream: Upstream, tmp_path: Path, content: str | None
