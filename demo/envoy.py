@@ -6,7 +6,7 @@ answers and of streams into io.envoy.ai_gateway metadata, the rate limit charged
 Pure: it renders a dictionary and starts nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from demo.envoy_routes import route_to, type_url
@@ -60,9 +60,7 @@ def _connection_manager(gateway: Gateway) -> dict[str, Any]:
     }
     host = {"name": "demo", "domains": ["*"], "routes": [*routes, not_found]}
     filters = [
-        _filter("json_to_metadata", "http.json_to_metadata.v3.JsonToMetadata", _json_rules(gateway)),
-        _filter("sse_to_metadata", "http.sse_to_metadata.v3.SseToMetadata", _sse_rules(gateway)),
-        _filter("header_mutation", "http.header_mutation.v3.HeaderMutation", _header_rules()),
+        *ai_gateway_filters(gateway.costs),
         _filter("ratelimit", "http.ratelimit.v3.RateLimit", _ratelimit_filter(gateway)),
         _filter("router", "http.router.v3.Router", {"suppress_envoy_headers": True}),
     ]
@@ -78,6 +76,15 @@ def _connection_manager(gateway: Gateway) -> dict[str, Any]:
     }
 
 
+def ai_gateway_filters(costs: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Envoy's own HTTP filters that do what AI Gateway's processor does; `costs` as in traffic.Gateway."""
+    return [
+        _filter("json_to_metadata", "http.json_to_metadata.v3.JsonToMetadata", _json_rules(costs)),
+        _filter("sse_to_metadata", "http.sse_to_metadata.v3.SseToMetadata", _sse_rules(costs)),
+        _filter("header_mutation", "http.header_mutation.v3.HeaderMutation", _header_rules()),
+    ]
+
+
 def _filter(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": f"envoy.filters.http.{name}",
@@ -85,33 +92,33 @@ def _filter(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _count_rules(gateway: Gateway) -> list[dict[str, Any]]:
+def _count_rules(costs: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
     """One rule for each of llmRequestCosts: this path of the answer into that metadata key."""
     return [
         {
             "selectors": [{"key": step} for step in path],
             "on_present": {"metadata_namespace": METADATA, "key": key, "type": "NUMBER"},
         }
-        for key, path in gateway.costs.items()
+        for key, path in costs.items()
     ]
 
 
-def _json_rules(gateway: Gateway) -> dict[str, Any]:
+def _json_rules(costs: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     model = {"selectors": [{"key": "model"}], "on_present": {"metadata_namespace": METADATA, "key": "model"}}
     # The filter's own list is the bare `application/json`; many servers and clients add a charset.
     types = {"allow_content_types_regex": {"regex": "application/json.*"}}
     rules: dict[str, Any] = {"request_rules": {"rules": [model], **types}}
-    if counts := _count_rules(gateway):
+    if counts := _count_rules(costs):
         rules["response_rules"] = {"rules": counts, **types}
     return rules
 
 
-def _sse_rules(gateway: Gateway) -> dict[str, Any]:
+def _sse_rules(costs: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     parser = {
         "name": "json",
         "typed_config": {
             "@type": type_url("content_parsers.json.v3.JsonContentParser"),
-            "rules": [{"rule": rule} for rule in _count_rules(gateway)],
+            "rules": [{"rule": rule} for rule in _count_rules(costs)],
         },
     }
     return {"response_rules": {"content_parser": parser, "max_event_size": EVENT_BYTES}}

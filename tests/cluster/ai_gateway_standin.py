@@ -223,7 +223,10 @@ class Controller:
                 self._say(obj, accepted("AIServiceBackend"))
             elif obj["kind"] == "AIGatewayRoute":
                 self._hold(obj)
-                self._follow(obj, outcome(obj, world))
+                self._follow(obj, self._outcome(obj, world))
+
+    def _outcome(self, route: Object, world: World) -> Outcome:
+        return outcome(route, world)
 
     def _follow(self, route: Object, found: Outcome) -> None:
         condition = found.condition

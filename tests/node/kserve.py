@@ -1,12 +1,20 @@
-"""A stand-in for KServe's controller: of an InferenceService it makes what the oracle says, Deployment and Service."""
+"""A stand-in for KServe's controller: of InferenceServices it makes what the oracle says, and says when they are ready.
+
+Standard mode only: Deployments, Services, `status`. Their owner takes them along when it is deleted.
+"""
 
 import json
+import time
+from collections.abc import Mapping
 from typing import Any
 
+from tests.cluster.client import Client
 from tests.cluster.cluster import Cluster
-from tests.oracle import make
+from tests.oracle import Made, make
 
 LABEL = "serving.kserve.io/inferenceservice"
+API = "/apis/serving.kserve.io"
+SECONDS = 0.3
 Json = dict[str, Any]
 
 
@@ -22,29 +30,93 @@ def configure(cluster: Cluster) -> None:
     )
 
 
-def reconcile(cluster: Cluster, name: str, namespace: str) -> None:
-    """Make the workload of a stored InferenceService, or bring it up to date."""
-    made = make(cluster.get("inferenceservice", name, namespace), ())
-    assert made.works, made
-    for workload in made.workloads.values():
+def run(client: Client) -> None:
+    """Follow all InferenceServices; never returns."""
+    made: dict[str, str] = {}
+    while True:
+        try:
+            runtimes = _list(client, f"{API}/v1alpha1/clusterservingruntimes")
+            for isvc in _list(client, f"{API}/v1beta1/inferenceservices"):
+                follow(client, isvc, runtimes, made)
+        except OSError:  # the API server is away; all is looked at again when it is back
+            made.clear()
+        time.sleep(SECONDS)
+
+
+def follow(client: Client, isvc: Json, runtimes: list[Json], made: dict[str, str]) -> None:
+    """Bring one up to date; `made` remembers by uid what was written last."""
+    if isvc["metadata"].get("deletionTimestamp"):
+        return
+    found = make(isvc, runtimes)
+    wanted = objects(isvc, found)
+    uid, text = isvc["metadata"]["uid"], json.dumps(wanted, sort_keys=True)
+    if made.get(uid) != text and all(_put(client, obj) for obj in wanted):
+        made[uid] = text
+    _say(client, isvc, ready=found.works and all(_available(client, obj) for obj in wanted))
+
+
+def objects(isvc: Json, made: Made) -> list[Json]:
+    """Deployment and Service of each of its workloads."""
+    name, namespace = isvc["metadata"]["name"], isvc["metadata"]["namespace"]
+    owner = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "name": name,
+        "uid": isvc["metadata"]["uid"],
+        "controller": True,
+    }
+    found: list[Json] = []
+    for workload in made.workloads.values() if made.works else ():
         labels = {LABEL: name, "app": f"isvc.{workload.name}", "component": "predictor"}
-        head = {"name": workload.name, "namespace": namespace, "labels": labels}
-        template = {"metadata": {"labels": labels}, "spec": workload.pod}
+        head = {"name": workload.name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]}
         selector = {"app": labels["app"]}
+        template = {"metadata": {"labels": labels}, "spec": workload.pod}
         deployment = {"selector": {"matchLabels": selector}, "template": template}
         service = {"selector": selector, "ports": workload.service}
-        cluster.apply(
-            [
-                {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment},
-                {"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service},
-            ]
-        )
+        found += [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment},
+            {"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service},
+        ]
+    return found
 
 
-def say_ready(cluster: Cluster, name: str, namespace: str) -> None:
-    """Write into its status what KServe's controller does when the predictor is ready."""
-    conditions = [{"type": "PredictorReady", "status": "True"}, {"type": "Ready", "status": "True"}]
-    status = {"deploymentMode": "Standard", "conditions": conditions}
-    patch = f"--patch={json.dumps({'status': status})}"
-    where = (f"--namespace={namespace}", "--subresource=status", "--type=merge")
-    cluster.kubectl("patch", "inferenceservice", name, *where, patch)
+def _put(client: Client, obj: Json) -> bool:
+    """Create it, or replace what stands."""
+    folder = _folder(obj)
+    answer = client.request("POST", folder, obj)
+    if answer.status == 409:
+        answer = client.request("PUT", f"{folder}/{obj['metadata']['name']}", obj)
+    if answer.status not in {200, 201}:
+        print(f"{obj['kind']} {obj['metadata']['name']}: {answer.body}", flush=True)
+    return answer.status in {200, 201}
+
+
+def _available(client: Client, obj: Json) -> bool:
+    """Whether it has all its replicas; a Service has none to wait for."""
+    if obj["kind"] != "Deployment":
+        return True
+    found = client.request("GET", f"{_folder(obj)}/{obj['metadata']['name']}").body
+    status = found.get("status") or {}
+    observed = status.get("observedGeneration") == found.get("metadata", {}).get("generation")
+    return bool(observed and status.get("updatedReplicas", 0) == status.get("availableReplicas", -1))
+
+
+def _say(client: Client, isvc: Json, *, ready: bool) -> None:
+    status = "True" if ready else "False"
+    conditions = [{"type": kind, "status": status} for kind in ("PredictorReady", "Ready")]
+    wanted = {"deploymentMode": "Standard", "conditions": conditions}
+    before: Mapping[str, Any] = isvc.get("status") or {}
+    if {kind: before.get(kind) for kind in wanted} != wanted:
+        path = f"{API}/v1beta1/namespaces/{isvc['metadata']['namespace']}/inferenceservices"
+        path = f"{path}/{isvc['metadata']['name']}/status"
+        client.request("PATCH", path, {"status": wanted}, "application/merge-patch+json")
+
+
+def _folder(obj: Json) -> str:
+    root = "/api/v1" if obj["apiVersion"] == "v1" else f"/apis/{obj['apiVersion']}"
+    return f"{root}/namespaces/{obj['metadata']['namespace']}/{obj['kind'].lower()}s"
+
+
+def _list(client: Client, path: str) -> list[Json]:
+    answer = client.request("GET", path)
+    return list(answer.body["items"]) if answer.status == 200 else []  # else its CRD is not there

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import parts
-from demo.processes import Child
+from demo.processes import Child, python
 from tests.cluster.control_plane import START_SECONDS, ControlPlane
 from tests.cluster.pki import write_self_signed
 from tests.node import machine, settings
@@ -67,6 +67,7 @@ class Node(ControlPlane):
         self.apply(settings.objects(self.folder))
         self._wait("kubelet", self._node_is_ready)
         self._wait("coredns", _dns_is_ready)
+        self._serve("controllers", *python("tests.node.controllers", str(self.kubeconfig)))
 
     def keep(self) -> None:
         """Start again whatever dies; never returns."""
@@ -103,9 +104,11 @@ class Node(ControlPlane):
             "kube-proxy.json": json.dumps(settings.kube_proxy(self.kubeconfig)),
             "Corefile": settings.COREFILE.replace("KUBECONFIG", str(self.kubeconfig)),
             "resolv.conf": "",
+            settings.RUNC: settings.runc(self._cgroup),
         }
         for name, text in files.items():
             (folder / name).write_text(text)
+        (folder / settings.RUNC).chmod(0o755)
 
     def _import_pause(self) -> None:
         archive = self.folder / "pause.tar"

@@ -4,7 +4,7 @@ import base64
 import http.client
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,8 +38,14 @@ def load_images(cluster: NodeCluster) -> None:
 def apply_crds(cluster: NodeCluster) -> None:
     """The official CRDs, KServe's and the gateways'; returns when they are served."""
     folders = (*official.FOLDERS, f"ai-gateway/{official.newest_ai_gateway()}")
-    found = [crd for crd in crds.load(*folders) if crd["spec"]["names"]["kind"] not in official.NOT_OURS]
-    cluster.apply(found, "--server-side")
+    define(
+        cluster, [crd for crd in crds.load(*folders) if crd["spec"]["names"]["kind"] not in official.NOT_OURS]
+    )
+
+
+def define(cluster: NodeCluster, found: Sequence[Mapping[str, Any]]) -> None:
+    """Apply CRDs; returns when they are served."""
+    cluster.apply(found, "--server-side", "--force-conflicts")
     for crd in found:
         spec = crd["spec"]
         for version in spec["versions"]:
@@ -84,12 +90,11 @@ class Predictor:
         self._variables = variables
 
     def create(self) -> None:
-        """Label, apply, and what KServe would make of it; does not wait."""
+        """Label and apply; returns when KServe has made its pod."""
         labels = {LABEL: "enabled", "pod-security.kubernetes.io/enforce": "restricted"}
         head = {"name": self.namespace, "labels": labels}
         self.cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": head}])
         self.cluster.apply([self.manifest])
-        kserve.reconcile(self.cluster, self.name, self.namespace)
         eventually(lambda: len(self._pods()) == 1)
 
     @property
@@ -172,9 +177,9 @@ class Predictor:
             connection.close()
 
 
-def usage(cluster: NodeCluster, namespace: str) -> Json:
+def usage(cluster: NodeCluster, namespace: str, *filters: str) -> Json:
     """`token-meter usage` of a namespace: its sums. Empty while the ledger does not answer."""
-    command = python("cli.main", "usage", "--namespace", namespace, "-o", "json")
+    command = python("cli.main", "usage", "--namespace", namespace, *filters, "-o", "json")
     environment = {"KUBECONFIG": str(cluster.kubeconfig), "PYTHONPATH": str(builder.REPOSITORY)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
