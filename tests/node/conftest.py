@@ -34,7 +34,7 @@ def installed(cluster: NodeCluster) -> NodeCluster:
 
 @pytest.fixture
 def predictor(installed: NodeCluster) -> Iterator[Start]:
-    """Starts InferenceServices, each in a namespace of its own; `variables` are the model server's."""
+    """Starts InferenceServices, each in a namespace of its own (see Predictor)."""
     started = []
 
     def start(**variables: str) -> Predictor:

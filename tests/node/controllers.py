@@ -59,16 +59,16 @@ def _api_key(namespace: str, backend: str, world: World) -> str | None:
 
 
 def main() -> None:
-    config = json.loads(Path(sys.argv[1]).read_text())
-    cluster = config["clusters"][0]["cluster"]
-    token = config["users"][0]["user"]["token"]
-    client = Client(cluster["server"], Path(cluster["certificate-authority"]), token)
     # AI Gateway's hooks: none is implemented, and Envoy Gateway goes on without; it would wait for nobody to answer.
     hooks = grpc.server(ThreadPoolExecutor(1))
     hooks.add_insecure_port(HOOKS)
     hooks.start()
-    with AIGateway(client):
-        kserve.run(client)
+    config = json.loads(Path(sys.argv[1]).read_text())
+    cluster = config["clusters"][0]["cluster"]
+    token = config["users"][0]["user"]["token"]
+    found = Client(cluster["server"], Path(cluster["certificate-authority"]), token)
+    with AIGateway(found):
+        kserve.run(found)
 
 
 if __name__ == "__main__":

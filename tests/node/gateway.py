@@ -24,7 +24,6 @@ from tests.cluster.installation import eventually
 from tests.e2e.settings import documents, valkey
 from tests.images import builder
 from tests.node import settings
-from tests.node.product import define
 
 NAMESPACE = neighbours.NAMESPACE
 IMAGE = "token-meter.dev/envoyproxy/gateway:v1.9.1"
@@ -65,8 +64,6 @@ def build() -> str:
 
 def install(cluster: NodeCluster) -> None:
     """Envoy Gateway, its rate limit backend, the guide's Gateway and KServe's runtime; returns when Envoy runs."""
-    generated = parts.path("envoy-gateway").parent / "data" / "generated"
-    define(cluster, [yaml.safe_load(file.read_text()) for file in sorted(generated.glob("*.yaml"))])
     _install_valkey(cluster)
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
     neighbours.configure(cluster, _configuration())

@@ -1,8 +1,10 @@
 """A stand-in for KServe's controller: of InferenceServices it makes what the oracle says, and says when they are ready.
 
-Standard mode only: Deployments, Services, `status`. Their owner takes them along when it is deleted.
+Deployments, Services, `status`. Their owner takes them along when it is deleted. In Knative mode the pods are those of
+a Knative Service, without its queue-proxy, which would ask the readiness probe in kubelet's place.
 """
 
+import copy
 import json
 import time
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.oracle import Made, make
 
 LABEL = "serving.kserve.io/inferenceservice"
+MODE = "serving.kserve.io/deploymentMode"
 API = "/apis/serving.kserve.io"
 SECONDS = 0.3
 Json = dict[str, Any]
@@ -70,14 +73,25 @@ def objects(isvc: Json, made: Made) -> list[Json]:
         labels = {LABEL: name, "app": f"isvc.{workload.name}", "component": "predictor"}
         head = {"name": workload.name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]}
         selector = {"app": labels["app"]}
-        template = {"metadata": {"labels": labels}, "spec": workload.pod}
+        pod = probed_by_kubelet(workload.pod) if workload.knative else workload.pod
+        template = {"metadata": {"labels": labels}, "spec": pod}
         deployment = {"selector": {"matchLabels": selector}, "template": template}
         service = {"selector": selector, "ports": workload.service}
-        found += [
-            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment},
-            {"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service},
-        ]
+        found.append({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment})
+        if workload.service:
+            found.append({"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service})
     return found
+
+
+def probed_by_kubelet(pod: Json) -> Json:
+    """A Knative pod whose probe names its port, which is 0 where Knative's queue-proxy knows it."""
+    pod = copy.deepcopy(pod)
+    for container in pod["containers"]:
+        for probe in (container.get(kind, {}) for kind in ("readinessProbe", "livenessProbe")):
+            for way in ("tcpSocket", "httpGet"):
+                if probe.get(way, {}).get("port") == 0:
+                    probe[way]["port"] = container["ports"][0]["containerPort"]
+    return pod
 
 
 def _put(client: Client, obj: Json) -> bool:
@@ -104,7 +118,8 @@ def _available(client: Client, obj: Json) -> bool:
 def _say(client: Client, isvc: Json, *, ready: bool) -> None:
     status = "True" if ready else "False"
     conditions = [{"type": kind, "status": status} for kind in ("PredictorReady", "Ready")]
-    wanted = {"deploymentMode": "Standard", "conditions": conditions}
+    mode = (isvc["metadata"].get("annotations") or {}).get(MODE, "Standard")
+    wanted = {"deploymentMode": mode, "conditions": conditions}
     before: Mapping[str, Any] = isvc.get("status") or {}
     if {kind: before.get(kind) for kind in wanted} != wanted:
         path = f"{API}/v1beta1/namespaces/{isvc['metadata']['namespace']}/inferenceservices"

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+import parts
 from demo.processes import free_ports, listening, python
 from tests import crds
 from tests.cluster import official
@@ -36,11 +37,13 @@ def load_images(cluster: NodeCluster) -> None:
 
 
 def apply_crds(cluster: NodeCluster) -> None:
-    """The official CRDs, KServe's and the gateways'; returns when they are served."""
+    """The official CRDs and Envoy Gateway's own; returns when they are served."""
     folders = (*official.FOLDERS, f"ai-gateway/{official.newest_ai_gateway()}")
     define(
         cluster, [crd for crd in crds.load(*folders) if crd["spec"]["names"]["kind"] not in official.NOT_OURS]
     )
+    generated = parts.path("envoy-gateway").parent / "data" / "generated"
+    define(cluster, [yaml.safe_load(file.read_text()) for file in sorted(generated.glob("*.yaml"))])
 
 
 def define(cluster: NodeCluster, found: Sequence[Mapping[str, Any]]) -> None:
@@ -80,14 +83,16 @@ def rolled_out(cluster: NodeCluster) -> None:
 class Predictor:
     """An InferenceService with one pod, in a namespace of its own where PodSecurity "restricted" is enforced.
 
-    `variables` are the model server's (model/server.py).
+    `variables` are the model server's (model/server.py); `mode` is KServe's.
     """
 
     name = "m"
 
-    def __init__(self, cluster: NodeCluster, namespace: str, **variables: str) -> None:
+    def __init__(
+        self, cluster: NodeCluster, namespace: str, *, mode: str = "Standard", **variables: str
+    ) -> None:
         self.cluster, self.namespace = cluster, namespace
-        self._variables = variables
+        self._mode, self._variables = mode, variables
 
     def create(self) -> None:
         """Label and apply; returns when KServe has made its pod."""
@@ -109,7 +114,14 @@ class Predictor:
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         }
         restricted = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-        annotations = {"token-meter.dev/inject": "true", "token-meter.dev/model": "m"}
+        annotations = {
+            "token-meter.dev/inject": "true",
+            "token-meter.dev/model": "m",
+            kserve.MODE: self._mode,
+        }
+        if self._mode == "Knative":  # it asks the probe itself, of the port that it is told of
+            del server["readinessProbe"]
+            annotations["token-meter.dev/port"] = "8080"
         return {
             "apiVersion": "serving.kserve.io/v1beta1",
             "kind": "InferenceService",

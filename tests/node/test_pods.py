@@ -1,14 +1,11 @@
 """A model's pod behind its sidecar, on a node: when it is ready, what it survives, and that no token is lost."""
 
-import threading
-
 import pytest
 
 from tests.cluster.cluster import NodeCluster
 from tests.cluster.installation import eventually
-from tests.node import product
 from tests.node.conftest import Start
-from tests.node.product import SERVER, SIDECAR, SYSTEM, scale, usage
+from tests.node.product import SERVER, SIDECAR, scale, usage
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -69,27 +66,3 @@ def test_a_killed_sidecar_is_restarted_alone_and_sends_what_it_had_not(
     eventually(lambda: usage(installed, model.namespace).get("total_tokens") == 4 * 8)
     assert usage(installed, model.namespace)["requests"] == 4
     assert model.identity() == (uid, {SIDECAR: 1, SERVER: 0})
-
-
-def test_an_upgrade_of_the_controllers_leaves_predictor_pods_and_their_streams_alone(
-    predictor: Start, installed: NodeCluster
-) -> None:
-    model = predictor(DELAY="0.1")
-    eventually(lambda: model.ready)
-    before = model.identity()
-    answers: list[tuple[int, bytes]] = []
-    with model.reached() as port:
-        key, words = model.key, 300
-        ask = threading.Thread(
-            target=lambda: answers.append(model.ask(port, key, stream=True, max_tokens=words))
-        )
-        ask.start()
-        for name in product.DEPLOYMENTS:
-            where = (f"--namespace={SYSTEM}",)
-            installed.kubectl("set", "env", f"deployment/{name}", "UPGRADED=yes", *where)
-        product.rolled_out(installed)
-        ask.join()
-    (status, answer) = answers[0]
-    assert (status, answer.count(b'"word "'), answer.rstrip().endswith(b"data: [DONE]")) == (200, words, True)
-    assert model.identity() == before
-    eventually(lambda: usage(installed, model.namespace).get("output_tokens") == words)

@@ -1,4 +1,7 @@
-"""What a node leaves on the machine: nothing, however it ends."""
+"""What a node leaves on the machine: nothing, however it ends.
+
+By its name it comes before the tests of this folder that start the cluster that they share.
+"""
 
 import os
 import signal
