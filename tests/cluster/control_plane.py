@@ -165,6 +165,8 @@ class ControlPlane(Cluster):
             f"--root-ca-file={self.ca}",
             "--leader-elect=false",
             "--secure-port=0",
+            # It makes this folder, by default one of the machine's.
+            f"--flex-volume-plugin-dir={self.folder / 'plugins'}",
         )
 
     def _ready(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from isvc import GatewayRef
 from ledger.buckets import buckets
 from ledger.ratelimit import RateLimitService
+from tests import crds
 from tests.cluster.conftest import Namespace
 from tests.cluster.installation import MANIFESTS, Installation
 from tests.gateway.scenes import FACTS, Object, llm, one, planned
@@ -19,6 +20,7 @@ from tests.ledger.test_auth import sidecar
 from tests.ledger.test_buckets import MODEL, USER
 from tests.ledger.test_charger import aborted, eventually, state
 
+pytestmark = crds.needed
 RIGHTS = MANIFESTS / "components" / "charge-gateway" / "rbac.yaml"
 SYSTEM = "envoy-gateway-system"
 LIMIT = 1000

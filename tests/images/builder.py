@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -93,6 +93,8 @@ class Buildah:
         self._folder = folder
         store = (f"--root={folder / 'store'}", f"--runroot={folder / 'run'}", "--storage-driver=overlay")
         self._head = ["buildah", *store]
+        self._settings = folder / "containers.conf"
+        self._environment = {**os.environ, "CONTAINERS_CONF": str(self._settings)}
         self._base = f"localhost/token-meter/base:{base.suite()}"
         self._build_base = f"localhost/token-meter/build-base:{base.suite()}"
 
@@ -143,18 +145,23 @@ class Buildah:
 
     def _has(self, image: str) -> bool:
         done = subprocess.run(
-            [*self._head, "inspect", "--type=image", image], capture_output=True, check=False
+            [*self._head, "inspect", "--type=image", image],
+            env=self._environment,
+            capture_output=True,
+            check=False,
         )
         return done.returncode == 0
 
     def _run(self, *arguments: str) -> str:
-        return _run(*self._head, *arguments)
+        return _run(*self._head, *arguments, environment=self._environment)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # It makes a folder for networks, which are not used here: by default /etc/cni.
+            self._settings.write_text(f'[network]\nnetwork_config_dir = "{self._folder / "networks"}"\n')
             yield
 
 
@@ -162,8 +169,8 @@ def _missing() -> list[str]:
     return [package for program, package in _PACKAGES.items() if not shutil.which(program)]
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
     return done.stdout
