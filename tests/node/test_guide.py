@@ -15,7 +15,7 @@ from tests.cluster.installation import MANIFESTS, eventually
 from tests.e2e import flow
 from tests.e2e.settings import documents, inference_service
 from tests.images import builder
-from tests.node import gateway
+from tests.node import gateway, kserve
 from tests.node.product import SYSTEM, usage
 
 pytestmark = pytest.mark.xdist_group("node")
@@ -71,21 +71,56 @@ def test_usage_shows_the_tokens_of_each_user(port: int, served: NodeCluster) -> 
     eventually(lambda: usage(served, NAMESPACE, "--user", "frank").get("total_tokens") == total)
 
 
-def test_tls_leads_from_envoy_to_the_sidecar(port: int, served: NodeCluster) -> None:
-    isvc = inference_service()
-    isvc["metadata"] |= {"name": "secret", "annotations": {"token-meter.dev/tls": "true"}}
-    isvc["spec"]["predictor"]["model"]["args"][0] = "--model_name=secret"
+@pytest.fixture
+def secret(port: int, served: NodeCluster) -> Iterator[str]:
+    """An InferenceService of this name whose sidecar speaks TLS, and which the Gateway serves."""
+    isvc, name = inference_service(), "secret"
+    isvc["metadata"] |= {"name": name, "annotations": {"token-meter.dev/tls": "true"}}
+    isvc["spec"]["predictor"]["model"]["args"][0] = f"--model_name={name}"
     del isvc["spec"]["predictor"]["model"]["resources"]  # a small machine has no room for two of them
     served.apply([isvc])
     where = f"--namespace={NAMESPACE}"
-    served.kubectl("wait", "isvc/secret", "--for=condition=Ready", where, "--timeout=4m")
-    grace = Client(port, "grace")
-    body = {"model": "secret", "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]}
-    eventually(lambda: grace.post(guide.CHAT, body).status == 200)
-    stored = served.get("backendtlspolicy", "token-meter-secret", NAMESPACE)
+    served.kubectl("wait", f"isvc/{name}", "--for=condition=Ready", where, "--timeout=4m")
+    eventually(lambda: _hello(Client(port, "grace"), name) == 200)
+    yield name
+    served.kubectl("delete", "isvc", name, where)
+
+
+def test_tls_leads_from_envoy_to_the_sidecar_and_its_certificate_is_renewed_under_load(
+    port: int, served: NodeCluster, secret: str
+) -> None:
+    stored = served.get("backendtlspolicy", f"token-meter-{secret}", NAMESPACE)
     (accepted,) = (one for one in stored["status"]["ancestors"][0]["conditions"] if one["type"] == "Accepted")
     assert accepted["status"] == "True"
-    served.kubectl("delete", "isvc", "secret", where)
+    before, grace, statuses = _certificate(served, secret), Client(port, "grace"), []
+    gone = [{"op": "remove", "path": f"/data/{name}"} for name in ("tls.crt", "tls.key")]
+    where = f"--namespace={NAMESPACE}"
+    served.kubectl(
+        "patch", "secret", f"token-meter-{secret}-key", where, "--type=json", f"--patch={json.dumps(gone)}"
+    )
+
+    def renewed() -> bool:
+        statuses.append(_hello(grace, secret))
+        return _certificate(served, secret) != before
+
+    eventually(renewed)
+    statuses += [_hello(grace, secret) for _ in range(5)]
+    assert set(statuses) == {200}
+
+
+def _hello(client: Client, model: str) -> int:
+    """The status of a short chat."""
+    body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+    return client.post(guide.CHAT, body).status
+
+
+def _certificate(cluster: NodeCluster, name: str) -> str:
+    """What the sidecar of an InferenceService shows, looked at from the node."""
+    selector = f"--selector={kserve.LABEL}={name}"
+    path = "-o=jsonpath={.items[0].status.podIP}"
+    address = cluster.kubectl("get", "pods", f"--namespace={NAMESPACE}", selector, path)
+    look = f"import ssl; print(ssl.get_server_certificate(({address!r}, 9180)))"
+    return cluster.enter("python3", "-c", look)
 
 
 def test_check_says_that_the_cluster_is_fit(served: NodeCluster) -> None:
