@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -10,13 +10,47 @@ from sidecar.json_scan import ScanError, with_member
 from sidecar.sse import data_of, with_data
 from sidecar.usage import Usage
 
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
 
 
 def index_of(event: bytes) -> int:
     """The index of the chunk's choice."""
+    start = event.find(b'"index"')
+    if event[start + 7 : start + 10] == b":0,":
+        return 0
     match = _INDEX.search(event)
     return int(match.group(1)) if match else 0
+
+
+def ends_choice(event: bytes) -> bool:
+    """Whether the chunk says why a choice has ended."""
+    reasons = event.count(b'"finish_reason"')
+    return reasons > event.count(b'"finish_reason":null') and _FINISH.search(event) is not None
+
+
+class Trailing(NamedTuple):
+    """Running usage as vLLM and llama.cpp write it: the chunk's last member, without nested objects."""
+
+    name: bytes
+    value: bytes
+    start: int
+    """Where the comma before it is."""
+    end: int
+    """Behind its value."""
+
+
+def trailing_usage(event: bytes) -> Trailing | None:
+    """The chunk's running usage, where it is the last member."""
+    start = max(event.rfind(b',"usage":{'), event.rfind(b',"timings":{'))
+    if start < 0:
+        return None
+    begin = event.index(b"{", start)
+    end = event.find(b"}", begin) + 1
+    value = event[begin:end]
+    if not end or value.rfind(b"{") > 0 or event[end:].rstrip(b"\r\n") != b"}":
+        return None
+    return Trailing(event[start + 2 : begin - 2], value, start, end)
 
 
 def load(data: bytes) -> Any:

@@ -23,6 +23,10 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that are whole now, each with its blank line; the rest waits in `tail`."""
+        if not self.tail and not self._skip_newline and b"\r" not in data:
+            # What nearly every server sends, and a third of the work.
+            *whole, self.tail = data.split(b"\n\n")
+            return [event + b"\n\n" for event in whole] + self._oversized()
         events = []
         if self._skip_newline:
             # The event before ended in CR; this LF belongs to that line's end.
@@ -44,10 +48,13 @@ class EventSplitter:
             self.tail = events.pop()
         elif not self.tail and events and events[-1].endswith(b"\r"):
             self._skip_newline = True
-        if len(self.tail) > MAX_EVENT:
-            events.append(self.tail)
-            self.tail = b""
-        return events
+        return events + self._oversized()
+
+    def _oversized(self) -> list[bytes]:
+        if len(self.tail) <= MAX_EVENT:
+            return []
+        piece, self.tail = self.tail, b""
+        return [piece]
 
     def finish(self) -> bytes:
         """What was left when the stream ended without a blank line."""

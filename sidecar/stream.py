@@ -11,7 +11,16 @@ from typing import Any
 
 import orjson
 
-from sidecar.chunks import edit, empty_choice, index_of, load, usage_json, with_moved
+from sidecar.chunks import (
+    edit,
+    empty_choice,
+    ends_choice,
+    index_of,
+    load,
+    trailing_usage,
+    usage_json,
+    with_moved,
+)
 from sidecar.gather import Gather
 from sidecar.json_scan import with_member, without
 from sidecar.output_text import OutputText
@@ -20,9 +29,6 @@ from sidecar.sse import DONE, EventSplitter, data_of
 from sidecar.tally import Tally
 from sidecar.usage import NOTHING, Usage, read_usage
 
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-# Running usage as vLLM and llama.cpp write it: the last member of the chunk, without nested objects.
-_TRAILING = re.compile(rb',"(?:usage|timings)":(\{[^{}]*\})\}(?=[\r\n]*\Z)')
 # A quote inside a JSON string has a backslash before it, so this is never part of a text.
 _TOKEN_IDS = re.compile(rb'"((?:prompt_)?token_ids)":\[[^\]]*\]')
 
@@ -139,7 +145,7 @@ class ChunkStream:
             silent = b'"delta":{}' in event and b'"finish_reason":null' in event
         has_usage = b'"usage"' in event
         counted = has_usage or (shape.usage_per_choice and b'"timings"' in event)
-        if not counted and b'"error"' not in event and not _FINISH.search(event):
+        if not counted and b'"error"' not in event and not ends_choice(event):
             if b"[DONE]" in event and (data_of(event) or b"").strip() == DONE:
                 if self._gather is not None and self._gather.text.answered:
                     self._end += event
@@ -149,18 +155,18 @@ class ChunkStream:
             if silent:
                 return b""
             return self._let_go() + event if data_of(event) is not None else event
-        trailing = _TRAILING.search(event) if counted and b'"choices":[]' not in event else None
-        if trailing is None or (has_usage and event[trailing.start() : trailing.start() + 8] != b',"usage"'):
+        trailing = trailing_usage(event) if counted and b'"choices":[]' not in event else None
+        if trailing is None or (has_usage and trailing.name != b"usage"):
             return self._parsed(event, data_of(event))
-        self._note(index_of(event), trailing.group(1))
+        self._note(index_of(event), trailing.value)
         if silent:
             return b""
         if shape.strip_timings if shape.usage_per_choice else self._strip_running:
-            event = event[: trailing.start()] + event[trailing.end() - 1 :]
+            event = event[: trailing.start] + event[trailing.end :]
         elif has_usage:
             self.showed_running = True
             if shape.several:
-                event = event[: trailing.start(1)] + self._sum() + event[trailing.end(1) :]
+                event = event[: trailing.end - len(trailing.value)] + self._sum() + event[trailing.end :]
         return self._content(event)
 
     def _parsed(self, event: bytes, data: bytes | None) -> bytes:
@@ -188,7 +194,7 @@ class ChunkStream:
 
     def _content(self, event: bytes) -> bytes:
         """A chunk with choices: one that ends a choice waits, in case the usage has to ride on it."""
-        if not _FINISH.search(event):
+        if not ends_choice(event):
             return self._let_go() + event
         self._finished = index_of(event)
         if not self._strip_running:

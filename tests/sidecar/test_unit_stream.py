@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.chunks import ends_choice, index_of, trailing_usage
 from sidecar.shape import Delivery
 from sidecar.sse import EventSplitter, data_of
 from sidecar.stream import ChunkStream
@@ -167,6 +168,39 @@ def test_every_line_end_is_understood_wherever_the_bytes_are_cut(end: bytes, cut
     assert got == (PLAIN + b": ping\n\n" + DONE).replace(b"\n", end) or b": ping" in got
     assert events(got) == events(PLAIN + DONE)
     assert stream.final == Usage(7, 3)
+
+
+@given(st.text("\r\n:a").map(str.encode))
+def test_events_are_cut_at_the_same_places_however_they_came(text: bytes) -> None:
+    by_bytes, whole = EventSplitter(), EventSplitter()
+    found = [event for byte in text for event in by_bytes.feed(bytes([byte]))]
+    assert b"".join(found) + by_bytes.tail == text
+    at_once = whole.feed(text)
+    # A CR at an event's end goes with the LF that may come next.
+    assert [event.rstrip() for event in found if event.strip()] == [
+        event.rstrip() for event in at_once if event.strip()
+    ]
+
+
+@given(st.text(), st.text(), st.integers(0, 10**9 - 1), st.sampled_from(["usage", "timings"]))
+def test_running_usage_is_found_behind_whatever_a_model_says(
+    text: str, name: str, index: int, member: str
+) -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    more: dict[str, Any] = {member: usage}
+    event = chunk(text, index=index, name=name, **more)
+    found = trailing_usage(event)
+    assert found is not None
+    assert (found.name.decode(), json.loads(found.value)) == (member, usage)
+    assert event[: found.start] + event[found.end :] == chunk(text, index=index, name=name)
+    assert index_of(event) == index
+    assert trailing_usage(chunk(text, index=index, name=name)) is None
+
+
+@pytest.mark.parametrize("reason", [None, "stop"])
+@given(text=st.text())
+def test_a_choice_ends_where_the_server_says_so_and_nowhere_else(reason: str | None, text: str) -> None:
+    assert ends_choice(chunk(text, finish=reason)) == (reason is not None)
 
 
 def test_a_last_event_without_its_blank_line_is_counted_and_ended() -> None:
