@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from benchmarks import configs
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60.0
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,18 @@ class Contestant:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         raise RuntimeError(f"{self.name} has ended")
+
+
+def python() -> str:
+    """What the proxies in Python run on: the system's own interpreter where it is of this version. As the images' it is
+    built with profile-guided optimisation, and one that somebody has built on a machine mostly is not."""
+    name = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    return name if os.access(name, os.X_OK) else sys.executable
+
+
+def _packages(*more: Path) -> dict[str, str]:
+    """The environment in which it finds what is installed here."""
+    return {"PYTHONPATH": os.pathsep.join([str(_ROOT), *map(str, more), sysconfig.get_path("purelib")])}
 
 
 def free_port() -> int:
@@ -81,7 +95,7 @@ def sidecar(
     """
     with contextlib.ExitStack() as stack:
         port, admin = free_port(), free_port()
-        environment = {
+        environment = _packages() | {
             "TOKEN_METER_HOST": "127.0.0.1",
             "TOKEN_METER_PORT": str(port),
             "TOKEN_METER_ADMIN_PORT": str(admin),
@@ -98,7 +112,7 @@ def sidecar(
                 "TOKEN_METER_INFERENCE_SERVICE": "bench",
             }
             environment["TOKEN_METER_LEDGER_URL"] = f"http://127.0.0.1:{upstream}"
-        pid, seconds = stack.enter_context(_running([sys.executable, "-m", "sidecar"], environment, port))
+        pid, seconds = stack.enter_context(_running([python(), "-m", "sidecar"], environment, port))
         yield Contestant(name, port, pid, seconds, admin_port=admin)
 
 
@@ -136,8 +150,8 @@ def nginx(upstream: int) -> Iterator[Contestant | None]:
 def aiohttp(upstream: int) -> Iterator[Contestant]:
     """A plain aiohttp proxy on uvloop."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.aiohttp_proxy", str(port), str(upstream)]
-    with _running(command, {}, port) as (pid, seconds):
+    command = [python(), "-m", "benchmarks.aiohttp_proxy", str(port), str(upstream)]
+    with _running(command, _packages(), port) as (pid, seconds):
         yield Contestant("aiohttp", port, pid, seconds, share=0.5)
 
 
@@ -150,11 +164,10 @@ def litellm(upstream: int) -> Iterator[Contestant]:
         config = Path(folder) / "config.yaml"
         config.write_text(json.dumps(configs.litellm(upstream)))
         command = [
-            sys.executable, "-c", "from litellm import run_server; run_server()",
+            python(), "-c", "from litellm import run_server; run_server()",
             "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1",
         ]  # fmt: skip
-        environment = {
-            "PYTHONPATH": str(packages),
+        environment = _packages(packages) | {
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_LOG": "ERROR",
             "LITELLM_TELEMETRY": "False",

@@ -39,7 +39,13 @@ def measure(rounds: int, wanted: str, say: Say, *, without: Sequence[str] = ()) 
             cases[_HALF] = _at_half(cases[_MOST], running, rounds, say)
         beside = [_beside_wrk(one) for one in running if one.name in ("sidecar", "envoy")]
     ready = _ready(rounds, running, say)
-    return {"cases": cases, "idle_kib": idle, "ready_s": ready, "wrk": [one for one in beside if one]}
+    return {
+        "python": contestants.python(),
+        "cases": cases,
+        "idle_kib": idle,
+        "ready_s": ready,
+        "wrk": [one for one in beside if one],
+    }
 
 
 _WRK = """
