@@ -2,11 +2,8 @@
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +61,15 @@ def main() -> int:
 
 
 def _write(results: dict[str, Any], text: str) -> None:
-    machine = f"{platform.machine()}, {_cores()} cores, Linux {platform.release()}, Python {platform.python_version()}"
     head = (
         "# Benchmarks\n\nMade by `make bench`; do not edit. "
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine}. Every comparison is interleaved within one run; medians of the "
+        f"{report.where_and_when()} Every comparison is interleaved within one run; medians of the "
         "rounds. The figures behind it: [benchmarks.json](benchmarks.json).\n\n"
         "![CPU for each chunk](benchmarks.svg)\n\n"
     )
     (DOCS / "benchmarks.md").write_text(f"{head}{text}\n")
     (DOCS / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
     (DOCS / "benchmarks.svg").write_text(report.chart(results["proxies"]))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The report in Markdown, and its chart."""
 
+import os
+import platform
+from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.targets import judge
@@ -9,19 +12,43 @@ _LEGEND = (
     "`sidecar` is as in a pod before vLLM: running usage asked for, read in each chunk and taken out again, spool and "
     "events on. `any server` asks for no running usage; `no ledger` has neither spool nor events. CPU is user and "
     "system time of the proxy's process by each unit; latencies are the client's. Half of its most: an open loop at "
-    "half of the requests a second that the sidecar did with 64 connections (LiteLLM at half of its own)."
+    "half of the requests a second that the sidecar did with 64 connections (LiteLLM at half of its own). The proxies "
+    "in Python run on {python}."
 )
+_PROFILE = """\
+Where a request's time goes was looked for with py-spy, perf and strace, and by switching parts off (2026-11-27, 0.5 KiB
+over 16 connections, 140 us). Two reads and two writes of sockets are 27 us in the kernel; Envoy's 19 us are all that it
+spends there. The spool's two writes, at admission and before the answer's last byte, are 20 us; both are there so that
+no kill hides a request. Making, framing and sending the event are another 20 us. The rest is Python, and flat: beside
+system calls no function has more than 3 %. Three trials were not kept: the whole sidecar compiled by mypyc is 12 %
+cheaper for each request and 10 % for each chunk, a spool in mapped memory 4 % for each request, and neither reaches
+Envoy; a spool that learns of a request only after a while would be 17 % cheaper, and would not know what a kill has cut
+before. Latency follows from CPU: at half of its own most the sidecar's core is half used, Envoy's by a fifth."""
 _WIDTH, _BAR, _LEFT = 640, 18, 150
+
+
+def where_and_when() -> str:
+    """The day and the machine."""
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}"
+    return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}."
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The table of targets, then every case."""
+    targets = list(judge(results))
     lines = ["## Targets", "", "| figure | target | ours | Envoy | LiteLLM | |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {one.figure} | {one.target} | {one.ours} | {one.envoy} | {one.litellm} | {'met' if one.met else 'missed'} |"
-        for one in judge(results)
+        for one in targets
     ]
-    lines += ["", "## Every case", "", _LEGEND]
+    if missed := [one for one in targets if not one.met]:
+        lines += ["", "### What is missed, by how much, and why", ""]
+        lines += [
+            f"- {one.figure}: {one.ours}, target {one.target}{f' ({one.why})' if one.why else ''}"
+            for one in missed
+        ]
+        lines += ["", _PROFILE]
+    lines += ["", "## Every case", "", _LEGEND.format(**results)]
     for name, found in results["cases"].items():
         lines += ["", f"### {name}", "", *_table(found)]
     lines += [

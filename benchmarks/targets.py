@@ -11,7 +11,7 @@ _MANY = "4,000 streams"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One line of the table: texts for the reader, and whether it is met."""
+    """One line of the table: texts for the reader, whether it is met, and what this run says of the reasons if not."""
 
     figure: str
     target: str
@@ -19,6 +19,7 @@ class Target:
     envoy: str
     litellm: str
     met: bool
+    why: str = ""
 
 
 def judge(results: dict[str, Any]) -> Iterator[Target]:
@@ -72,7 +73,8 @@ def _cpu(what: str, found: dict[str, Any]) -> Target:
     low, high = ours["over_envoy_spread"]
     text = f"{ours['cpu_us']} us: **{ours['over_envoy']} x** ({low} to {high})"
     others = _texts({name: figures["cpu_us"] for name, figures in found.items()}, "{:.1f} us")
-    return Target(what, "at most Envoy's", text, others[1], others[2], ours["over_envoy"] <= 1.0)
+    why = _beside(found, "cpu_us", "{:.0f} us")
+    return Target(what, "at most Envoy's", text, others[1], others[2], ours["over_envoy"] <= 1.0, why)
 
 
 def _latencies(cases: dict[str, Any]) -> Iterator[Target]:
@@ -87,7 +89,18 @@ def _latencies(cases: dict[str, Any]) -> Iterator[Target]:
             ratio = added["sidecar"] / max(added["envoy"], 1.0)
             texts = _texts(added, "{:.0f} us")
             ours = f"{texts[0]}: **{ratio:.2f} x**"
-            yield Target(what, "at most 1.5 x Envoy's", ours, texts[1], texts[2], ratio <= 1.5)
+            why = _beside(found, key, "{:.0f} us", nothing)
+            yield Target(what, "at most 1.5 x Envoy's", ours, texts[1], texts[2], ratio <= 1.5, why)
+
+
+def _beside(found: dict[str, Any], key: str, form: str, nothing: float = 0.0) -> str:
+    """What the sidecar needs without its ledger, and what a proxy in Python needs that does nothing else."""
+    said = (
+        f"{what} {form.format(found[name][key] - nothing)}"
+        for name, what in (("no ledger", "without spool and events"), ("aiohttp", "aiohttp's plain proxy"))
+        if name in found
+    )
+    return ", ".join(said)
 
 
 def _texts(figures: dict[str, float], form: str) -> tuple[str, str, str]:

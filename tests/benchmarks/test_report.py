@@ -20,6 +20,7 @@ def results(**changes: Any) -> dict[str, Any]:
         "idle_kib": {"sidecar": 40 * 1024, "envoy": 64 * 1024},
         "ready_s": {"sidecar": 0.5, "envoy": 0.1},
         "wrk": [],
+        "python": "/usr/bin/python3",
     }
     return found | changes
 
@@ -50,6 +51,16 @@ def results(**changes: Any) -> dict[str, Any]:
 )
 def test_a_target_that_is_missed_is_said_to_be(changes: dict[str, Any], missed: set[str]) -> None:
     assert {one.figure for one in judge(results(**changes)) if not one.met} == missed
+
+
+def test_what_is_missed_is_explained_by_the_same_run() -> None:
+    case = {"sidecar": figures(22.0, 1.1), "envoy": figures(20.0), "aiohttp": figures(30.0)}
+    found = results(cases={"64 streams": case | {"no ledger": figures(21.0)}})
+    text = report.markdown(found)
+    (line,) = (line for line in text.splitlines() if line.startswith("- CPU for each chunk, 64 streams: "))
+    assert "1.1 x" in line
+    assert "without spool and events 21 us, aiohttp's plain proxy 30 us" in line
+    assert "is missed" not in report.markdown(results())
 
 
 def test_added_latency_is_what_comes_on_top_of_no_proxy() -> None:
