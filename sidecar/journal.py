@@ -7,7 +7,7 @@ microseconds; a power cut takes the model with it too, so no answer waits for a 
 import contextlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -139,17 +139,16 @@ class Journal:
         self._reading = self._sealed[0] if self._sealed else None
         return self._reading
 
-    def events(self, segment: Segment) -> list[bytes]:
-        """A segment's closed events; what cannot be read of them is counted as lost."""
+    def events(self, segment: Segment, found: segments.Contents) -> Iterator[None]:
+        """Read a segment's events into `found`, a step at a time; what cannot be read of them is counted as lost."""
         try:
-            found = segments.read(segment.read())
+            yield from segments.steps(segment.read(), found)
         except OSError as error:
             self._fail("read", error)
             self.lost["unreadable"] += segment.closed
-            return []
+            return
         self.lost["unreadable"] += max(found.unreadable - segment.unreadable, 0)
         segment.unreadable = found.unreadable
-        return list(found.closed.values())
 
     def acknowledge(self, segment: Segment) -> None:
         """This segment's events are somebody else's now."""

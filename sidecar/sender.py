@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from sidecar.journal import Journal
 from sidecar.log import Log
 from sidecar.post import Answer, PostError, post
+from sidecar.segments import Contents
 
 EVENTS_PATH = "/api/v1/events"
 BATCH = "application/cloudevents-batch+json"
@@ -117,7 +118,10 @@ class Sender:
         """Send what there is by now; what comes meanwhile is the next round's, or every few events were a batch."""
         self._journal.seal()
         while (segment := self._journal.oldest()) is not None:
-            events = self._journal.events(segment)
+            found = Contents()
+            for _ in self._journal.events(segment, found):
+                await asyncio.sleep(0)
+            events = list(found.closed.values())
             for start in range(0, len(events), _MOST_EVENTS):
                 await self._deliver(events[start : start + _MOST_EVENTS])
             self._journal.acknowledge(segment)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -35,6 +36,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"token-meter sidecar: wrong settings\n{error}", file=sys.stderr)
         return 2
+    gc.freeze()  # what there is by now stays: the collector need not look through it while requests wait
     try:
         uvloop.run(Server(settings).run())
     except OSError as error:

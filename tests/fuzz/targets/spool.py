@@ -38,9 +38,11 @@ def _start(folder: Path, data: bytes, found: segments.Contents) -> None:
     (folder / "0000000000000001.spool").write_bytes(data)
     journal = Journal(folder, cast(Log, _Lines()), max_bytes=1 << 20, carry=lambda: b"")
     assert journal.start() == found.open
-    events = []
+    events: list[bytes] = []
     while segment := journal.oldest():
-        events += journal.events(segment)
+        contents = segments.Contents()
+        list(journal.events(segment, contents))
+        events += contents.closed.values()
         journal.acknowledge(segment)
     assert events == list(found.closed.values())
     assert (journal.bytes_on_disk, journal.waiting) == (0, 0)
