@@ -75,8 +75,12 @@ def _at(data: bytes, position: int) -> bytes | None:
     head = data[position : position + _HEAD]
     if len(head) < _HEAD or head[8] != 32 or head[17] != 32 or not _HEX.issuperset(head[:8] + head[9:17]):
         return None
-    start = position + _HEAD
-    payload = data[start : start + int(head[9:17], 16)]
-    if len(payload) < _NAME or payload[:1] not in (OPEN, CLOSED) or crc32(payload) != int(head[:8], 16):
+    start, length = position + _HEAD, int(head[9:17], 16)
+    payload = data[start : start + length]
+    if (
+        not _NAME <= len(payload) == length
+        or payload[:1] not in (OPEN, CLOSED)
+        or crc32(payload) != int(head[:8], 16)
+    ):
         return None
     return payload

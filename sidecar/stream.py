@@ -92,6 +92,7 @@ class ChunkStream:
             self._gather.add(data)
         if (
             not self._shape.usage_per_choice
+            and not self._shape.strip_token_ids
             and not self._splitter.tail
             and not self._held
             and b'"usage"' not in data

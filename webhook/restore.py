@@ -22,7 +22,7 @@ def restore(obj: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, 
     lost = {
         name: there
         for name, predictor in _predictors(obj).items()
-        if (there := stored.get(name)) and not _sidecar(predictor)
+        if (there := stored.get(name)) and not _sidecar(predictor) and _takes(predictor, there[0])
     }
     if not lost:
         return None
@@ -49,6 +49,11 @@ def _sidecar(predictor: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
             if container.get("name") == names.CONTAINER and "TOKEN_METER_UPSTREAM" in variables:
                 return key, container
     return None
+
+
+def _takes(predictor: Mapping[str, Any], key: str) -> bool:
+    """Whether a container can be put there; of what is no list `isvc` tells."""
+    return isinstance(predictor.get(key) or [], list)
 
 
 def _object(value: Any) -> dict[str, Any]:

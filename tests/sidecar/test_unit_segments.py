@@ -57,3 +57,10 @@ def test_a_flipped_bit_costs_its_own_record_alone_and_is_counted(
     assert set(lost) <= {records[hit][1]}
     if lost:
         assert found.unreadable + found.torn >= 1
+
+
+def test_a_last_record_whose_length_is_damaged_is_not_taken_for_whole() -> None:
+    """Found by fuzzing: behind it there would have been nothing, and then something."""
+    damaged = frame(CLOSED, b"0" * 32, b"{}")[:-1].replace(b" 00000023 ", b" 00000024 ")
+    assert b" 00000024 " in damaged
+    assert read(damaged) == Contents(torn=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.chunks import ends_choice, index_of, trailing_usage
-from sidecar.shape import Delivery
+from sidecar.shape import Delivery, Shape
 from sidecar.sse import EventSplitter, data_of
 from sidecar.stream import ChunkStream
 from sidecar.usage import Usage
@@ -195,6 +195,13 @@ def test_running_usage_is_found_behind_whatever_a_model_says(
     assert event[: found.start] + event[found.end :] == chunk(text, index=index, name=name)
     assert index_of(event) == index
     assert trailing_usage(chunk(text, index=index, name=name)) is None
+
+
+def test_token_ids_that_only_we_asked_for_go_out_of_a_chunk_without_usage_too() -> None:
+    """Found by fuzzing: such a chunk passed as it was where a read brought nothing else."""
+    stream = ChunkStream(Delivery.NONE, strip_running=True, shape=Shape(strip_token_ids=True))
+    event = chunk("a").replace(b'"finish_reason"', b'"token_ids":[3],"finish_reason"')
+    assert stream.feed(event) == event.replace(b"[3]", b"null")
 
 
 @pytest.mark.parametrize("reason", [None, "stop"])

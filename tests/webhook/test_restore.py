@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from isvc.errors import Malformed
 from tests.webhook import recorded
 from tests.webhook.services import SERVICES
 from webhook.injection import run
@@ -61,3 +62,13 @@ def test_service_that_cannot_be_served_any_more_loses_what_led_to_the_sidecar() 
 def test_object_that_was_not_injected_gets_nothing_back() -> None:
     obj = recorded.given("standard/sklearn")
     assert run(obj, Facts(), obj).patch == []
+
+
+@pytest.mark.parametrize("nonsense", [3, "x", {"a": 1}])
+def test_a_list_that_is_none_is_told_of_where_the_sidecar_was_in_it(nonsense: object) -> None:
+    """Found by fuzzing."""
+    stored = run(recorded.given("standard/hf-model")).obj
+    sent = _without_sidecar_container(stored)
+    sent["spec"]["predictor"]["initContainers"] = nonsense
+    with pytest.raises(Malformed, match=r"spec.predictor.initContainers: must be a list"):
+        run(sent, NEWER, stored)

@@ -80,7 +80,8 @@ def _read_large(data: bytes) -> JsonReader:
 def _with_count(data: bytes) -> None:
     for endpoint in (Endpoint.RERANK, Endpoint.CHAT_COMPLETIONS):
         told = orjson.loads(with_count(data, endpoint, Usage(3, 4), replace=True))
-        assert told["usage"]["total_tokens"] == 7 or data.count(b'"usage"') > 1 or b"\\" in data
+        doubled = data.count(b'"usage"') > 1 or b"\\" in data
+        assert doubled or told["usage"]["total_tokens"] == 7
         orjson.loads(with_count(data, endpoint, Usage(3, 4), replace=False))
 
 
