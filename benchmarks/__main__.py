@@ -4,12 +4,10 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks import admission, controller, ledger, proxies, report
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 SECTIONS = ("proxies", "ledger", "admission", "controller")
 
 
@@ -56,7 +54,7 @@ def main() -> int:
         print(text)
     else:
         _write(results, text)
-        say(f"written: {DOCS / 'benchmarks.md'}")
+        say(f"written: {report.DOCS / 'benchmarks.md'}")
     return 0
 
 
@@ -67,9 +65,9 @@ def _write(results: dict[str, Any], text: str) -> None:
         "rounds. The figures behind it: [benchmarks.json](benchmarks.json).\n\n"
         "![CPU for each chunk](benchmarks.svg)\n\n"
     )
-    (DOCS / "benchmarks.md").write_text(f"{head}{text}\n")
-    (DOCS / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
-    (DOCS / "benchmarks.svg").write_text(report.chart(results["proxies"]))
+    (report.DOCS / "benchmarks.md").write_text(f"{head}{text}\n")
+    (report.DOCS / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
+    (report.DOCS / "benchmarks.svg").write_text(report.chart(results["proxies"]))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from benchmarks.contestants import python
 from benchmarks.targets import judge
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 _ORDER = ("direct", "sidecar", "any server", "no ledger", "envoy", "nginx", "aiohttp", "litellm")
 _LEGEND = (
     "`sidecar` is as in a pod before vLLM: running usage asked for, read in each chunk and taken out again, spool and "
@@ -28,9 +32,10 @@ _WIDTH, _BAR, _LEFT = 640, 18, 150
 
 
 def where_and_when() -> str:
-    """The day and the machine."""
+    """The day, the machine, and the Python of this program and of the proxies."""
     machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}"
-    return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}."
+    proxies = subprocess.run([python(), "-V"], capture_output=True, text=True, check=True).stdout.strip()
+    return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}, the proxies' {proxies}."
 
 
 def markdown(results: dict[str, Any]) -> str:

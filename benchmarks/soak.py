@@ -17,7 +17,6 @@ from typing import Any
 from benchmarks import contestants, report
 from benchmarks.contestants import Contestant
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 _STREAMS, _SECONDS = 4000, 600.0
 _LOOK_SECONDS = 10.0
 _SETTLE_SECONDS = 30.0
@@ -52,8 +51,8 @@ def main() -> int:
     for problem in problems:
         print(f"PROBLEM: {problem}")
     if not problems and (args.streams, args.seconds) == (_STREAMS, _SECONDS):
-        (DOCS / "soak.md").write_text(f"{_head(args.seed)}{text}\n")
-        print(f"written: {DOCS / 'soak.md'}", file=sys.stderr)
+        (report.DOCS / "soak.md").write_text(f"{_head(args.seed)}{text}\n")
+        print(f"written: {report.DOCS / 'soak.md'}", file=sys.stderr)
     return 1 if problems else 0
 
 
